@@ -1,0 +1,189 @@
+"""Train a recipe: the one way for the command, the worker and a notebook."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training.engine import checkpoints
+from training.engine.data import TrainingData, one_hot
+from training.engine.recipe import Batch, Recipe, Values
+
+VALIDATION_BATCH = 500
+PREFETCH = 2
+
+
+class TrainingError(Exception):
+    """The run cannot go on; the message says why."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model with the weights of its best epoch.
+
+    Attributes:
+        history: lists of one number an epoch, in the shape of Keras' ``History.history``.
+        best_epoch: counted from 1, the highest validation accuracy.
+    """
+
+    model: keras.Model
+    history: dict[str, list[float]]
+    best_epoch: int
+
+
+def fit(
+    recipe: Recipe,
+    data: TrainingData,
+    values: Mapping[str, Any] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoint_folder: Path | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Fitted:
+    """Train ``recipe`` on ``data``, going on from the newest checkpoint where there is one.
+
+    Args:
+        values: the recipe's parameters; missing ones take their defaults.
+        callbacks: Keras callbacks; they run after the epoch's checkpoint is on the disk.
+        checkpoint_folder: keeps two checkpoints; None keeps none.
+        strategy: a ``tf.distribute`` strategy; None trains on one device.
+
+    Raises:
+        ParameterError: a parameter is unknown or out of range.
+        TrainingError: the loss became NaN or infinite, or the memory did not suffice.
+        OSError: a checkpoint could not be written.
+    """
+    values = recipe.clean(values)
+    keras.utils.set_random_seed(int(values["seed"]))
+    steps = math.ceil(len(data.x_train) / int(values["batch_size"]))
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        model = recipe.build(data, values, steps)
+        model.optimizer.build(model.trainable_variables)
+    state = _State(model, len(data.x_train), int(values.get("patience", 0)), checkpoint_folder)
+    first_epoch = state.restore()
+    if first_epoch < int(values["epochs"]) and not state.exhausted:
+        model.fit(
+            _training_batches(recipe, data, values, first_epoch),
+            steps_per_epoch=steps,
+            initial_epoch=first_epoch,
+            epochs=int(values["epochs"]),
+            validation_data=_validation_batches(data),
+            callbacks=[state, *callbacks],
+            shuffle=False,  # the recipe fixes the order
+            verbose=0,
+        )
+    state.use_best_weights()
+    return Fitted(model=model, history=state.history_, best_epoch=state.best_epoch)
+
+
+class _State(keras.callbacks.Callback):  # type: ignore[misc]
+    """What a run carries from epoch to epoch: history, best weights, early stopping."""
+
+    def __init__(self, model: keras.Model, images: int, patience: int, folder: Path | None) -> None:
+        super().__init__()
+        self.set_model(model)
+        self.images = images
+        self.patience = patience
+        self.folder = folder
+        self.history_: dict[str, list[float]] = {}
+        self.best: list[Any] = []
+
+    @property
+    def best_epoch(self) -> int:
+        """Counted from 1; 0 before the first epoch ended. The first of equals."""
+        return int(np.argmax(self.history_["val_accuracy"])) + 1 if self.history_ else 0
+
+    @property
+    def exhausted(self) -> bool:
+        """No better epoch within ``patience`` epochs (0: never)."""
+        epochs = len(self.history_.get("loss", ()))
+        return bool(self.patience) and epochs - self.best_epoch >= self.patience
+
+    def restore(self) -> int:
+        """Take over the newest checkpoint; return how many epochs are done."""
+        checkpoint = checkpoints.load_latest(self.folder) if self.folder else None
+        if checkpoint is None:
+            return 0
+        groups: dict[str, list[Any]] = {"model": [], "optimizer": [], "best": []}
+        for name, array in checkpoint.arrays.items():
+            groups[name.split("/")[0]].append(array)
+        for variables, arrays in (
+            (self.model.variables, groups["model"]),
+            (self.model.optimizer.variables, groups["optimizer"]),
+        ):
+            for variable, array in zip(variables, arrays, strict=True):
+                variable.assign(array)
+        self.best = groups["best"]
+        self.history_ = checkpoint.note["history"]
+        return checkpoint.epoch
+
+    def use_best_weights(self) -> None:
+        if self.best:
+            self.model.set_weights(self.best)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.started = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss became {loss} at step {batch + 1}: try a smaller learning rate."
+            )
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.seconds = time.monotonic() - self.started
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs if logs is not None else {}
+        # In place: the callbacks that come after this one get the same dictionary.
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["seconds"] = time.monotonic() - self.started
+        logs["images_per_second"] = self.images / self.seconds
+        for name, value in logs.items():
+            self.history_.setdefault(name, []).append(float(value))
+        if self.best_epoch == epoch + 1:
+            self.best = self.model.get_weights()
+        if self.folder:
+            checkpoints.save(self.folder, self._checkpoint(epoch + 1))
+        if self.exhausted:
+            self.model.stop_training = True
+
+    def _checkpoint(self, epoch: int) -> checkpoints.Checkpoint:
+        groups = {
+            "model": [np.array(v) for v in self.model.variables],
+            "optimizer": [np.array(v) for v in self.model.optimizer.variables],
+            "best": self.best,
+        }
+        arrays = {f"{name}/{i:04d}": a for name, group in groups.items() for i, a in enumerate(group)}
+        return checkpoints.Checkpoint(epoch, arrays, {"history": self.history_})
+
+
+def _training_batches(
+    recipe: Recipe, data: TrainingData, values: Values, first_epoch: int
+) -> tf.data.Dataset:
+    """All batches from ``first_epoch`` (counted from 0) to the end of the run."""
+
+    def generate() -> Iterator[Batch]:
+        for epoch in range(first_epoch, int(values["epochs"])):
+            yield from recipe.batches(data, values, epoch)
+
+    x, y = next(recipe.batches(data, values, first_epoch))
+    signature = (
+        tf.TensorSpec((None, *x.shape[1:]), x.dtype),
+        tf.TensorSpec((None, *y.shape[1:]), y.dtype),
+    )
+    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(PREFETCH)
+
+
+def _validation_batches(data: TrainingData) -> tf.data.Dataset:
+    pairs = tf.data.Dataset.from_tensor_slices((data.x_val, one_hot(data.y_val)))
+    return pairs.batch(VALIDATION_BATCH).prefetch(PREFETCH)

@@ -1,0 +1,127 @@
+"""A small network that beats the report's at less cost, in the manner of airbench.
+
+Source: K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024 (arXiv:2404.00498):
+frozen whitening convolution, identity-like initial filters, alternating flip, Muon.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.engine.data import CLASS_NAMES, IMAGE_SHAPE, TrainingData, one_hot
+from training.engine.recipe import Batch, Parameter, Recipe, Values, batch_size, epochs, seed, shuffled_rows
+
+WIDTHS = (64, 256, 256)
+SHIFT = 2
+HEAD_SCALE = 1 / 9
+
+
+def build(data: TrainingData, values: Values, steps_per_epoch: int):  # type: ignore[no-untyped-def]
+    import keras
+    from keras import layers
+
+    from training.engine.optimizers import MuonSGD
+
+    def normalised(x: Any) -> Any:
+        x = layers.BatchNormalization(momentum=0.6, epsilon=1e-5, scale=False)(x)
+        return layers.Activation("silu")(x)
+
+    def convolution(width: int) -> Any:
+        return layers.Conv2D(width, 3, padding="same", use_bias=False)
+
+    mean = data.x_train.mean(axis=(0, 1, 2), dtype=np.float64)
+    variance = data.x_train.var(axis=(0, 1, 2), dtype=np.float64)
+    inputs = keras.Input(IMAGE_SHAPE)
+    x = layers.Normalization(mean=mean, variance=variance)(inputs)
+    whitening = layers.Conv2D(24, 2, name="whitening")
+    x = layers.Activation("silu")(whitening(x))
+    for width in WIDTHS:
+        x = layers.MaxPooling2D()(convolution(width)(x))
+        x = normalised(x)
+        skip = x
+        x = normalised(convolution(width)(x))
+        if width == WIDTHS[-1]:
+            x = layers.Add()([skip, normalised(convolution(width)(x))])
+    x = layers.GlobalMaxPooling2D(name="features")(x)
+    x = layers.Dense(len(CLASS_NAMES), use_bias=False, name="head")(x)
+    outputs = layers.Rescaling(HEAD_SCALE, name="logits")(x)
+    model = keras.Model(inputs, outputs, name="fast_cnn")
+
+    whitening.kernel.assign(whitening_filters((data.x_train[:5000] - mean) / np.sqrt(variance)))
+    whitening.kernel.trainable = False
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D) and layer is not whitening:
+            layer.kernel.assign(with_identity(np.array(layer.kernel)))
+    schedule = keras.optimizers.schedules.PolynomialDecay(
+        1.0, decay_steps=steps_per_epoch * int(values["epochs"]), end_learning_rate=0.0
+    )
+    model.compile(
+        optimizer=MuonSGD(schedule, filter_rate=float(values["filter_rate"])),
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=float(values["label_smoothing"])
+        ),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    return model
+
+
+def whitening_filters(images: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Filters that decorrelate 2x2 patches: float32 [2, 2, 3, 24], each eigenvector and its negative.
+
+    Args:
+        images: standardised, [N, 32, 32, 3].
+    """
+    patches = np.lib.stride_tricks.sliding_window_view(images, (2, 2), axis=(1, 2))
+    flat = patches.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 2 * 2 * 3)
+    values, vectors = np.linalg.eigh(np.cov(flat, rowvar=False))
+    scaled = (vectors / np.sqrt(values + 5e-4)).reshape(2, 2, 3, -1)
+    return np.concatenate([scaled, -scaled], axis=-1).astype(np.float32)
+
+
+def with_identity(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Let the first filters pass their input channel through: kernel [3, 3, inputs, outputs]."""
+    inputs, outputs = kernel.shape[2:]
+    kernel = kernel.copy()
+    same = min(inputs, outputs)
+    kernel[..., :same] = 0
+    kernel[1, 1, np.arange(same), np.arange(same)] = 1
+    return kernel
+
+
+def batches(data: TrainingData, values: Values, epoch: int) -> Iterator[Batch]:
+    """Every image is shifted by up to 2 pixels and mirrored every other epoch."""
+    seed = int(values["seed"])
+    first_flip = np.random.default_rng([seed]).integers(0, 2, len(data.x_train))
+    shifts = np.random.default_rng([seed, epoch, 1]).integers(0, 2 * SHIFT + 1, (len(data.x_train), 2))
+    border = ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0))
+    for rows in shuffled_rows(len(data.x_train), int(values["batch_size"]), seed, epoch):
+        padded = np.pad(data.x_train[rows], border, mode="reflect")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (32, 32), axis=(1, 2))
+        x = windows[np.arange(len(rows)), shifts[rows, 0], shifts[rows, 1]].transpose(0, 2, 3, 1)
+        flip = (first_flip[rows] + epoch) % 2 == 1
+        x = np.where(flip[:, None, None, None], x[:, :, ::-1], x)
+        yield np.ascontiguousarray(x), one_hot(data.y_train[rows])
+
+
+RECIPE = Recipe(
+    name="fast_cnn",
+    title="Fast network",
+    description=(
+        "Seven convolutions behind a frozen whitening layer, trained with Muon. More accurate than "
+        "the report's network for less work."
+    ),
+    preprocessing="squash32-v1",
+    validation_fraction=0.05,
+    parameters=(
+        epochs(13),
+        batch_size(2000),
+        Parameter("filter_rate", 0.24, 0.001, 2.0, "Muon's step size for the filters."),
+        Parameter("label_smoothing", 0.2, 0.0, 0.5, "Share of the target spread over all classes."),
+        seed(),
+    ),
+    build=build,
+    batches=batches,
+)

@@ -1,0 +1,272 @@
+"""What an admin works with: datasets, training jobs, model versions, reports, promotions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+
+class Leased(models.Model):
+    """A row that one worker at a time may own; see ``training.leases``."""
+
+    attempt = models.PositiveSmallIntegerField(_("attempt"), default=0, editable=False)
+    claim = models.UUIDField(_("claim"), null=True, editable=False)
+    worker = models.CharField(_("worker"), max_length=200, blank=True, editable=False)
+    lease_expires_at = models.DateTimeField(_("lease expires at"), null=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class AppendOnly(models.Model):
+    """A row that is written once: it can be neither changed nor deleted."""
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.pk and not self._state.adding:
+            raise ValidationError(_("This record can only be added to, not changed."))
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        raise ValidationError(_("This record can only be added to, not deleted."))
+
+
+class DatasetVersion(models.Model):
+    """What a model was trained on: a frozen manifest and its hash."""
+
+    name = models.CharField(_("name"), max_length=100)
+    sha256 = models.CharField(_("sha256"), max_length=64, unique=True)
+    manifest = models.JSONField(_("manifest"))
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("created by"),
+    )
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        verbose_name = _("dataset version")
+        verbose_name_plural = _("dataset versions")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TrainingJob(Leased):
+    """One request to train; the row is the truth about it. Transitions: ``training.jobs``."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued", _("queued")
+        RUNNING = "running", _("running")
+        SUCCEEDED = "succeeded", _("succeeded")
+        FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
+        STOPPED = "stopped", _("stopped, best epoch kept")
+
+    recipe = models.CharField(_("recipe"), max_length=50)
+    parameters = models.JSONField(_("parameters"), default=dict)
+    dataset = models.ForeignKey(
+        DatasetVersion, on_delete=models.PROTECT, null=True, related_name="jobs", verbose_name=_("dataset")
+    )
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="training_jobs",
+        verbose_name=_("requested by"),
+    )
+    request_key = models.CharField(_("request key"), max_length=64, unique=True, null=True, editable=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    started_at = models.DateTimeField(_("started at"), null=True, editable=False)
+    finished_at = models.DateTimeField(_("finished at"), null=True, editable=False)
+    cancel_requested = models.BooleanField(_("cancel requested"), default=False, editable=False)
+    stop_requested = models.BooleanField(_("stop requested"), default=False, editable=False)
+    step = models.PositiveIntegerField(_("step in the epoch"), default=0, editable=False)
+    steps = models.PositiveIntegerField(_("steps an epoch"), default=0, editable=False)
+    error_code = models.CharField(_("error code"), max_length=50, blank=True, editable=False)
+    error_detail = models.TextField(_("error"), blank=True, editable=False)
+    traceback = models.TextField(_("traceback"), blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["state", "id"], name="trainingjob_state")]
+        verbose_name = _("training job")
+        verbose_name_plural = _("training jobs")
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.recipe}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("training:job", args=[self.pk])
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in (self.State.QUEUED, self.State.RUNNING)
+
+
+class Epoch(models.Model):
+    """What one epoch of a job measured; loss in nats, accuracy from 0 to 1."""
+
+    job = models.ForeignKey(
+        TrainingJob, on_delete=models.CASCADE, related_name="epochs", verbose_name=_("training job")
+    )
+    number = models.PositiveIntegerField(_("epoch"))
+    loss = models.FloatField(_("training loss"))
+    accuracy = models.FloatField(_("training accuracy"))
+    val_loss = models.FloatField(_("validation loss"))
+    val_accuracy = models.FloatField(_("validation accuracy"))
+    learning_rate = models.FloatField(_("learning rate"))
+    seconds = models.FloatField(_("seconds"))
+    images_per_second = models.FloatField(_("images a second"))
+
+    class Meta:
+        ordering = ["job", "number"]
+        constraints = [models.UniqueConstraint(fields=["job", "number"], name="epoch_once_a_job")]
+        verbose_name = _("epoch")
+        verbose_name_plural = _("epochs")
+
+    def __str__(self) -> str:
+        return f"{self.job_id}/{self.number}"
+
+
+class ModelVersion(models.Model):
+    """A trained model: an immutable file named by its sha256, and its card."""
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+    recipe = models.CharField(_("recipe"), max_length=50)
+    sha256 = models.CharField(_("sha256 of the file"), max_length=64, unique=True)
+    size = models.PositiveBigIntegerField(_("file size in bytes"))
+    preprocessing = models.CharField(_("preprocessing"), max_length=50)
+    job = models.ForeignKey(
+        TrainingJob,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="models",
+        verbose_name=_("training job"),
+    )
+    dataset = models.ForeignKey(
+        DatasetVersion,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="models",
+        verbose_name=_("dataset"),
+    )
+    card = models.JSONField(_("card"))
+    val_accuracy = models.FloatField(_("validation accuracy"), null=True)
+    test_accuracy = models.FloatField(_("test accuracy"), null=True)
+    notes = models.TextField(_("notes"), blank=True)
+    is_champion = models.BooleanField(_("champion"), default=False, editable=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["is_champion"], condition=Q(is_champion=True), name="exactly_one_champion"
+            )
+        ]
+        verbose_name = _("model version")
+        verbose_name_plural = _("model versions")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("training:model", args=[self.pk])
+
+
+class EvaluationReport(models.Model):
+    """How one model did on one set of images, computed once by a worker."""
+
+    model = models.ForeignKey(
+        ModelVersion, on_delete=models.CASCADE, related_name="reports", verbose_name=_("model version")
+    )
+    dataset = models.CharField(_("evaluated on"), max_length=100)
+    dataset_sha256 = models.CharField(_("sha256 of the images"), max_length=64)
+    n = models.PositiveIntegerField(_("images"))
+    accuracy = models.FloatField(_("accuracy"))
+    figures = models.JSONField(_("figures"))
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["model", "dataset_sha256"], name="one_report_a_set")
+        ]
+        verbose_name = _("evaluation report")
+        verbose_name_plural = _("evaluation reports")
+
+    def __str__(self) -> str:
+        return f"{self.model} on {self.dataset}"
+
+
+class Promotion(AppendOnly):
+    """The ledger of what was live when. Append-only."""
+
+    class Action(models.TextChoices):
+        INSTALL = "install", _("install")
+        PROMOTE = "promote", _("promote")
+        ROLLBACK = "rollback", _("roll back")
+
+    action = models.CharField(_("action"), max_length=10, choices=Action.choices)
+    previous = models.ForeignKey(
+        ModelVersion, on_delete=models.PROTECT, null=True, related_name="+", verbose_name=_("from")
+    )
+    promoted = models.ForeignKey(
+        ModelVersion, on_delete=models.PROTECT, related_name="promotions", verbose_name=_("to")
+    )
+    report = models.ForeignKey(
+        EvaluationReport, on_delete=models.PROTECT, null=True, related_name="+", verbose_name=_("report")
+    )
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        verbose_name=_("by"),
+    )
+    reason = models.TextField(_("reason"))
+    overridden = models.BooleanField(_("gate overridden"), default=False)
+    gate = models.JSONField(_("what the gate found"), default=dict)
+    created_at = models.DateTimeField(_("at"), auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("promotion")
+        verbose_name_plural = _("promotions")
+
+    def __str__(self) -> str:
+        return f"{self.get_action_display()}: {self.promoted}"
+
+
+class Worker(models.Model):
+    """A worker process that was seen alive."""
+
+    name = models.CharField(_("name"), max_length=200, primary_key=True)
+    queues = models.JSONField(_("queues"), default=list)
+    started_at = models.DateTimeField(_("started at"))
+    seen_at = models.DateTimeField(_("last seen at"), db_index=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+
+    def __str__(self) -> str:
+        return self.name
