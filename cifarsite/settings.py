@@ -208,6 +208,11 @@ SWEEP_SECONDS = number("SWEEP_SECONDS", 15, 1)
 MAX_ATTEMPTS = 3
 PREDICTION_BATCH = number("PREDICTION_BATCH", 64, 1)
 
+# What a challenger must meet before it goes live; see training/gate.py.
+GATE_P_VALUE = read("GATE_P_VALUE", env.float, 0.05, "a number from 0 to 1")
+GATE_CLASS_FLOOR = read("GATE_CLASS_FLOOR", env.float, 0.5, "a number from 0 to 1")
+GATE_ECE = read("GATE_ECE", env.float, 0.05, "a number from 0 to 1")
+
 BROKER_URL = os.environ.get("BROKER_URL") or "filesystem://"
 CELERY_BROKER_URL = BROKER_URL
 CELERY_TASK_IGNORE_RESULT = True

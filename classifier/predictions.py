@@ -1,0 +1,176 @@
+"""From a pending row to an answer: ask, claim a batch, run the model, store.
+
+The row is the truth; a message only says 'look'. See ``training.leases`` for the fence.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from PIL import Image
+
+from classifier.models import Photo, Prediction
+from training import leases, model_store
+from training.engine.data import CLASS_NAMES
+from training.engine.preprocessing import make_input, to_array
+from training.messages import publish
+from training.models import ModelVersion
+
+if TYPE_CHECKING:
+    from training.engine.predictor import Predictor
+
+logger = logging.getLogger(__name__)
+
+Status = Prediction.Status
+LOST = "The worker was lost %d times while it looked at this photo. Ask again, or try another photo."
+
+
+def request_prediction(photo: Photo, prediction: Prediction) -> None:
+    """Save a pending prediction as the photo's present one, and wake a worker on commit."""
+    prediction.photo_created_at = photo.created_at
+    with transaction.atomic():
+        photo.predictions.filter(is_current=True).update(is_current=False)
+        prediction.photo = photo
+        prediction.save()
+        transaction.on_commit(partial(wake, prediction.priority))
+
+
+def wake(priority: int = Prediction.Priority.INTERACTIVE) -> None:
+    """Tell a worker to look; a lost message is made good by the sweeper."""
+    bulk = priority == Prediction.Priority.BULK
+    publish("classifier.tasks.predict_bulk" if bulk else "classifier.tasks.predict")
+
+
+def predict_pending(worker: str) -> int:
+    """Answer pending predictions, interactive ones first, until none is left.
+
+    Returns:
+        How many rows this call answered or failed.
+    """
+    answered = 0
+    while claimable().exists():
+        champion = model_store.champion()
+        if champion is None:
+            logger.warning("No model is installed: photos wait. Run 'manage.py install_pretrained'.")
+            break
+        # Loaded before the claim, so that loading does not eat into the lease.
+        predictor = model_store.predictor(champion)
+        rows = leases.claim(
+            claimable().order_by("priority", "id"),
+            worker=worker,
+            limit=settings.PREDICTION_BATCH,
+            status=Status.RUNNING,
+        )
+        if not rows:
+            break
+        _answer(rows, champion, predictor)
+        answered += len(rows)
+    return answered
+
+
+def claimable() -> Q:
+    """Waiting rows, and running ones whose owner is gone."""
+    return Prediction.objects.filter(
+        Q(status=Status.QUEUED) | Q(status=Status.RUNNING) & leases.lease_expired(),
+        attempt__lt=settings.MAX_ATTEMPTS,
+    )
+
+
+def recover() -> dict[str, int]:
+    """One pass of the sweeper: fail what was lost too often, wake workers for the rest."""
+    lost = Prediction.objects.filter(
+        leases.lease_expired(), status=Status.RUNNING, attempt__gte=settings.MAX_ATTEMPTS
+    ).update(
+        status=Status.FAILED,
+        claim=None,
+        error_code="worker_lost",
+        error_detail=LOST % settings.MAX_ATTEMPTS,
+        finished_at=timezone.now(),
+    )
+    # The newest ones have a message under way.
+    old = timezone.now() - timedelta(seconds=2)
+    waiting = claimable().filter(Q(status=Status.RUNNING) | Q(created_at__lt=old))
+    woken = 0
+    for priority in Prediction.Priority.values:
+        if waiting.filter(priority=priority).exists():
+            wake(priority)
+            woken += 1
+    return {"predictions_failed": lost, "predictions_woken": woken}
+
+
+def _answer(rows: list[Prediction], champion: ModelVersion, predictor: Predictor) -> None:
+    """Run claimed rows through the model together and store each answer if it is still ours."""
+    photos = Photo.objects.in_bulk([row.photo_id for row in rows])
+    started = time.perf_counter()
+    arrays, readable = [], []
+    for row in rows:
+        try:
+            row.photo = photos[row.photo_id]
+            arrays.append(_input_array(row, champion.preprocessing))
+            readable.append(row)
+        except (OSError, KeyError, ValueError) as error:
+            logger.exception("The model input of prediction %s cannot be read.", row.pk)
+            _fail(row, "input_unreadable", f"The stored photo cannot be read ({error}). Upload it again.")
+    if not readable:
+        return
+    answers = predictor.predict(np.stack(arrays))
+    seconds = (time.perf_counter() - started) / len(readable)
+    for number, row in enumerate(readable):
+        probabilities = answers.probabilities[number]
+        best = int(probabilities.argmax())
+        row.status = Status.DONE
+        row.model = champion
+        row.probabilities = [round(float(p), 6) for p in probabilities]
+        row.label = CLASS_NAMES[best]
+        row.confidence = float(probabilities[best])
+        row.verdict = answers.verdicts[number]
+        row.receipt = answers.receipt(number)
+        row.seconds = seconds
+        row.finished_at = timezone.now()
+    Prediction.objects.filter(claim=rows[0].claim, status=Status.RUNNING).bulk_update(
+        readable,
+        [
+            "status",
+            "model",
+            "probabilities",
+            "label",
+            "confidence",
+            "verdict",
+            "receipt",
+            "seconds",
+            "finished_at",
+            "input",
+            "input_sha256",
+            "preprocessing",
+        ],
+    )
+
+
+def _input_array(row: Prediction, preprocessing: str) -> np.ndarray:
+    """The stored model input; made anew from the display copy where the model wants another one."""
+    if row.preprocessing == preprocessing:
+        with row.input.open("rb") as file, Image.open(file, formats=["PNG"]) as image:
+            return to_array(image.convert("RGB"))
+    from classifier.image_checks import encode_input
+
+    with row.photo.display.open("rb") as file, Image.open(file, formats=["JPEG"]) as image:
+        made = make_input(image.convert("RGB"), preprocessing)
+    row.preprocessing = preprocessing
+    content, row.input_sha256 = encode_input(made)
+    row.input.save("", content, save=False)
+    return to_array(made)
+
+
+def _fail(row: Prediction, code: str, detail: str) -> None:
+    leases.owned(row).filter(status=Status.RUNNING).update(
+        status=Status.FAILED, error_code=code, error_detail=detail, finished_at=timezone.now()
+    )

@@ -1,0 +1,42 @@
+"""What the prediction workers run; the work is in ``classifier.predictions``."""
+
+import logging
+from typing import Any
+
+from celery import shared_task
+from celery.signals import celeryd_after_setup, worker_process_init
+from django.db import DatabaseError
+
+from classifier import predictions
+from training import model_store
+
+logger = logging.getLogger(__name__)
+_queues: set[str] = set()
+
+
+@shared_task(bind=True)
+def predict(self: Any) -> int:
+    return predictions.predict_pending(self.request.hostname)
+
+
+@shared_task(bind=True)
+def predict_bulk(self: Any) -> int:
+    return predictions.predict_pending(self.request.hostname)
+
+
+@celeryd_after_setup.connect
+def note_queues(sender: str, instance: Any, **kwargs: Any) -> None:
+    _queues.update(instance.app.amqp.queues.consume_from)
+
+
+@worker_process_init.connect
+def load_model(**kwargs: Any) -> None:
+    """Load the champion before the first photo comes; only where this worker predicts."""
+    if not _queues & {"predict", "batch"}:
+        return
+    try:
+        champion = model_store.champion()
+        if champion:
+            model_store.predictor(champion)
+    except (model_store.ModelFileError, DatabaseError) as error:
+        logger.warning("The model could not be loaded yet: %s", error)

@@ -1,0 +1,111 @@
+"""A photo comes in: checked, re-encoded, stored with its pending prediction."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import BinaryIO
+
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.utils.translation import gettext_lazy as _
+
+from classifier.decoder import check_isolated
+from classifier.image_checks import CheckedImage, ImageRefused
+from classifier.models import Photo, Prediction, User
+from classifier.predictions import request_prediction
+from training.model_store import live_preprocessing
+
+logger = logging.getLogger(__name__)
+
+UNNAMED = "photo"
+
+
+def upload_photo(
+    owner: User,
+    file: BinaryIO,
+    *,
+    filename: str = "",
+    priority: Prediction.Priority = Prediction.Priority.INTERACTIVE,
+) -> Photo:
+    """Store a photo and ask for its prediction, both or neither.
+
+    Args:
+        file: a readable binary file; its ``name`` is kept where ``filename`` is empty.
+
+    Raises:
+        ImageRefused: with one of the contract's codes and a sentence; nothing was stored.
+    """
+    if owner.photos.filter(deleted_at=None).count() >= settings.QUOTA_PHOTOS:
+        raise ImageRefused(
+            "quota",
+            _("You have %(count)s photos, which is the limit. Delete some and try again.")
+            % {"count": settings.QUOTA_PHOTOS},
+        )
+    preprocessing = live_preprocessing()
+    checked = check_isolated(file, preprocessing=preprocessing)
+    name = clean_filename(filename or getattr(file, "name", "") or "")
+    return store_photo(owner, checked, filename=name, preprocessing=preprocessing, priority=priority)
+
+
+def store_photo(
+    owner: User,
+    checked: CheckedImage,
+    *,
+    filename: str,
+    preprocessing: str,
+    priority: Prediction.Priority,
+) -> Photo:
+    """Write the files, then the rows; a failure takes the files away again."""
+    photo = Photo(
+        owner=owner,
+        filename=filename,
+        width=checked.width,
+        height=checked.height,
+        size=checked.size,
+        pixel_sha256=checked.pixel_sha256,
+    )
+    prediction = Prediction(
+        photo=photo,
+        owner=owner,
+        priority=priority,
+        preprocessing=preprocessing,
+        input_sha256=checked.input_sha256,
+    )
+    written = []
+    try:
+        for field, content in (
+            (photo.display, checked.display),
+            (photo.thumbnail, checked.thumbnail),
+            (prediction.input, checked.input),
+        ):
+            field.save("", ContentFile(content), save=False)
+            written.append(field.name)
+        with transaction.atomic():
+            photo.save()
+            request_prediction(photo, prediction)
+    except BaseException as error:
+        _remove(written)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ImageRefused(
+                "storage_full",
+                _("The site has no space left for photos. Nothing was stored; try again later."),
+            ) from error
+        raise
+    return photo
+
+
+def clean_filename(name: str) -> str:
+    """The last part of a path, without control characters, at most 255 characters."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(c for c in last if c.isprintable()).strip()[-255:] or UNNAMED
+
+
+def _remove(names: list[str]) -> None:
+    for name in names:
+        try:
+            default_storage.delete(name)
+        except OSError:
+            logger.warning("%s could not be removed; the sweeper will.", name)

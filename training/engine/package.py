@@ -1,0 +1,142 @@
+"""From a trained network to a model that may go live: its file, its card, its figures.
+
+The card says all that is needed to trust, repeat or doubt the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from training.engine.data import Cifar10, TrainingData
+from training.engine.evaluate import figures
+from training.engine.fit import Fitted
+from training.engine.flops import forward_flops, training_flops
+from training.engine.predictor import Predictor
+from training.engine.preprocessing import make_inputs
+from training.engine.recipe import Recipe
+from training.engine.verdict import Judge
+
+CARD_FORMAT = 1
+# The split is a property of the data, not of a run: every run of a recipe has the same one.
+SPLIT_SEED = 0
+CHUNK = 1_000
+
+
+@dataclass(frozen=True)
+class Package:
+    """A ``.keras`` file's bytes, their sha256, the card and the test split's figures."""
+
+    content: bytes
+    sha256: str
+    card: dict[str, Any]
+    test: dict[str, Any]
+
+
+def package(
+    fitted: Fitted, recipe: Recipe, values: Mapping[str, Any], cifar: Cifar10, data: TrainingData
+) -> Package:
+    """Save, calibrate on the validation part, and look at the test split, once.
+
+    Args:
+        cifar: for its test split and its hash; data: what the run was trained and validated on.
+    """
+    content = saved(fitted.model)
+    sha256 = hashlib.sha256(content).hexdigest()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(content)
+        predictor = Predictor(path)
+    val_features, val_logits = forward(predictor, data.x_val, recipe.preprocessing)
+    judge = Judge.fit(val_features, val_logits, data.y_val)
+    validation = figures(val_logits, data.y_val, judge.temperature)
+    _, test_logits = forward(predictor, cifar.x_test, recipe.preprocessing)
+    test = figures(test_logits, cifar.y_test, judge.temperature)
+    epochs = len(fitted.history["loss"])
+    images_seen = epochs * len(data.x_train)
+    card = {
+        "format": CARD_FORMAT,
+        "recipe": recipe.name,
+        "recipe_sha256": recipe.source_sha256(),
+        "parameters": dict(values),
+        "preprocessing": recipe.preprocessing,
+        "input_shape": list(fitted.model.input_shape[1:]),
+        "judge": judge.settings(),
+        "data": {
+            "name": "CIFAR-10",
+            "sha256": cifar.sha256,
+            "training_images": len(data.x_train),
+            "validation_images": len(data.x_val),
+            "split": f"stratified, {recipe.validation_fraction:.0%} held out, seed {SPLIT_SEED}",
+        },
+        "history": fitted.history,
+        "best_epoch": fitted.best_epoch,
+        "seconds": sum(fitted.history["seconds"]),
+        "validation": _summary(validation),
+        "test": _summary(test),
+        "weights": fitted.model.count_params(),
+        "layers": layer_table(fitted.model),
+        "flops": {
+            "forward": forward_flops(fitted.model),
+            "training": training_flops(fitted.model, images_seen),
+        },
+        "file_bytes": len(content),
+        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__, "numpy": np.__version__},
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+        },
+    }
+    return Package(content, sha256, card, test)
+
+
+def saved(model: keras.Model) -> bytes:
+    """The model as a ``.keras`` file, without the optimizer's state."""
+    bare = keras.models.clone_model(model)
+    bare.set_weights(model.get_weights())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        bare.save(path)
+        return path.read_bytes()
+
+
+def forward(
+    predictor: Predictor, images: NDArray[np.uint8], preprocessing: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Features and logits of uint8 [N, H, W, 3] images of any size, made in chunks to bound memory."""
+    parts = [
+        predictor.forward(make_inputs(images[i : i + CHUNK], preprocessing))
+        for i in range(0, len(images), CHUNK)
+    ]
+    return np.concatenate([f for f, _ in parts]), np.concatenate([o for _, o in parts])
+
+
+def layer_table(model: keras.Model) -> list[dict[str, Any]]:
+    """Name, kind, output shape and parameters of each layer, like ``model.summary()``."""
+    return [
+        {
+            "name": layer.name,
+            "kind": type(layer).__name__,
+            "output": list(layer.output.shape[1:]),
+            "parameters": layer.count_params(),
+        }
+        for layer in model.layers
+    ]
+
+
+def _summary(measured: dict[str, Any]) -> dict[str, Any]:
+    keys = ("n", "accuracy", "interval", "top2", "log_loss", "brier", "ece", "ece_before", "classes")
+    return {key: measured[key] for key in keys}

@@ -1,0 +1,39 @@
+"""Celery workers say every few seconds that they live; started by ``worker_ready``."""
+
+import logging
+import threading
+from typing import Any
+
+from celery.signals import worker_ready, worker_shutdown
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from training import leases
+
+logger = logging.getLogger(__name__)
+_over = threading.Event()
+
+
+@worker_ready.connect
+def start(sender: Any, **kwargs: Any) -> None:
+    queues = [queue.name for queue in sender.task_consumer.queues]
+    threading.Thread(target=_beat, args=(sender.hostname, queues), daemon=True).start()
+
+
+@worker_shutdown.connect
+def stop(**kwargs: Any) -> None:
+    _over.set()
+
+
+def _beat(name: str, queues: list[str]) -> None:
+    started_at = timezone.now()
+    while True:
+        try:
+            leases.beat(name, queues, started_at)
+        except DatabaseError:
+            logger.warning("The heartbeat could not be written; it is tried again.")
+            connection.close()
+        if _over.wait(settings.HEARTBEAT_SECONDS):
+            break
+    connection.close()

@@ -1,0 +1,88 @@
+"""Who works on which row: claim, renew, fence. Both apps use it; the row is the truth.
+
+A claim is a conditional UPDATE that writes a fresh token into the row. Every later write goes
+through ``owned``, so a worker that was frozen past its lease and came back changes nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from training.models import Leased, Worker
+
+Row = TypeVar("Row", bound=Leased)
+
+
+def lease_expired(now: datetime | None = None) -> Q:
+    return Q(lease_expires_at__lt=now or timezone.now())
+
+
+def claim(rows: QuerySet[Row], *, worker: str, limit: int = 1, **changes: object) -> list[Row]:
+    """Take up to ``limit`` of ``rows``, first ones first.
+
+    Args:
+        rows: those that may be claimed now; the same condition is checked again by the UPDATE,
+            so of two workers that ask at once only one gets a row.
+        changes: what else to write, such as the new state.
+    """
+    token = uuid.uuid4()
+    with transaction.atomic():
+        candidates = rows
+        if connection.features.has_select_for_update_skip_locked:
+            candidates = rows.select_for_update(skip_locked=True, of=("self",))
+        ids = list(candidates.values_list("pk", flat=True)[:limit])
+        if not ids:
+            return []
+        rows.order_by().filter(pk__in=ids).update(
+            claim=token,
+            worker=worker,
+            attempt=F("attempt") + 1,
+            lease_expires_at=_lease_end(),
+            **changes,
+        )
+    # Rows that another worker took in between carry its token, not ours.
+    mine: QuerySet[Row] = rows.model._default_manager.filter(pk__in=ids, claim=token)  # type: ignore[attr-defined]
+    return sorted(mine, key=lambda row: ids.index(row.pk))
+
+
+def owned(row: Row) -> QuerySet[Row]:
+    """The row, as long as it is still this owner's: write through it and check the count."""
+    manager = type(row)._default_manager  # type: ignore[attr-defined]
+    owned_rows: QuerySet[Row] = manager.filter(pk=row.pk, claim=row.claim)
+    return owned_rows
+
+
+def renew(row: Leased) -> bool:
+    """Put the end of the lease off; False when somebody else has the row by now."""
+    return owned(row).update(lease_expires_at=_lease_end()) == 1
+
+
+def beat(name: str, queues: list[str], started_at: datetime) -> None:
+    """Note that a worker is alive."""
+    Worker.objects.update_or_create(
+        name=name, defaults={"queues": queues, "started_at": started_at, "seen_at": timezone.now()}
+    )
+
+
+def last_seen(queue: str) -> datetime | None:
+    """When a worker of this queue was last seen alive; None: never."""
+    # Few rows, and JSON containment is not portable, so it is filtered here.
+    seen = [w.seen_at for w in Worker.objects.order_by("-seen_at")[:100] if queue in w.queues]
+    return seen[0] if seen else None
+
+
+def is_alive(queue: str) -> bool:
+    """A worker of this queue was seen within a lease."""
+    seen = last_seen(queue)
+    return bool(seen and seen > timezone.now() - timedelta(seconds=settings.LEASE_SECONDS))
+
+
+def _lease_end() -> datetime:
+    return timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)

@@ -1,0 +1,189 @@
+"""Model files: immutable, named by their sha256, checked before each load.
+
+The shared copy lies in the storage (``models/<sha256>.keras``), so every host finds it; a
+worker keeps a local one under ``MODELS_DIR``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import transaction
+
+from training.engine.checkpoints import write_durably
+from training.models import DatasetVersion, EvaluationReport, ModelVersion, Promotion, TrainingJob
+
+if TYPE_CHECKING:
+    from training.engine.package import Package
+    from training.engine.predictor import Predictor
+
+PRETRAINED_DIR = Path(__file__).parent / "pretrained"
+# The recipe whose shipped model answers from the first start on.
+SHIPPED_CHAMPION = "fast_cnn"
+TEST_SET = "CIFAR-10 test"
+
+
+class ModelFileError(Exception):
+    """A model's file is missing or is not what was registered; the message says what to do."""
+
+
+def champion() -> ModelVersion | None:
+    """The version that answers now; None before one is installed."""
+    return ModelVersion.objects.filter(is_champion=True).first()
+
+
+def live_preprocessing() -> str:
+    """What makes a new photo's model input: the champion's version."""
+    name = ModelVersion.objects.filter(is_champion=True).values_list("preprocessing", flat=True).first()
+    return name or "squash32-v1"
+
+
+def model_file(version: ModelVersion) -> Path:
+    """A local copy of the model's file whose hash was just checked.
+
+    Raises:
+        ModelFileError: it is gone, or its bytes have changed.
+    """
+    path = settings.MODELS_DIR / f"{version.sha256}.keras"
+    if not path.exists():
+        _fetch(version.sha256, path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != version.sha256:
+        raise ModelFileError(
+            f"The file of model '{version}' is damaged (its sha256 differs): it is not loaded. Delete "
+            f"{path.name} from the models folder to fetch it again, or roll back."
+        )
+    return path
+
+
+def predictor(version: ModelVersion) -> Predictor:
+    """The model, loaded and ready; kept in this process until another two are asked for.
+
+    Raises:
+        ModelFileError: see ``model_file``.
+    """
+    return _loaded(version.pk, version.sha256)
+
+
+@lru_cache(maxsize=2)
+def _loaded(pk: int, sha256: str) -> Predictor:
+    from training.engine.predictor import Predictor
+    from training.engine.verdict import Judge
+
+    version = ModelVersion.objects.get(pk=pk)
+    made = Predictor(model_file(version), Judge.from_card(version.card["judge"]))
+    made.warm_up()
+    return made
+
+
+def register(package: Package, *, job: TrainingJob | None, name: str = "") -> ModelVersion:
+    """Keep a model's file and write its rows: the version and the report on the test split."""
+    dataset = job.dataset if job else None
+    return _register(package.content, package.card, package.test, name=name, job=job, dataset=dataset)
+
+
+def install_pretrained() -> list[ModelVersion]:
+    """Register the models that ship with the project; the first becomes champion if there is none.
+
+    Returns:
+        What was new.
+    """
+    known = set(ModelVersion.objects.values_list("sha256", flat=True))
+    installed = []
+    for folder in sorted(PRETRAINED_DIR.iterdir()):
+        if not (folder / "card.json").is_file():
+            continue
+        card, test = (json.loads((folder / f"{part}.json").read_text()) for part in ("card", "test"))
+        if card["sha256"] in known:
+            continue
+        content = (folder / "model.keras").read_bytes()
+        if hashlib.sha256(content).hexdigest() != card["sha256"]:
+            raise ModelFileError(f"{folder}/model.keras does not match its card: get the project's files again.")
+        version = _register(content, card, test, name=f"{folder.name}-shipped", job=None, dataset=None)
+        installed.append(version)
+    _crown_shipped()
+    return installed
+
+
+def cifar10_version(sha256: str) -> DatasetVersion:
+    """The row that stands for plain CIFAR-10 with this hash."""
+    version, _ = DatasetVersion.objects.get_or_create(
+        sha256=sha256, defaults={"name": "CIFAR-10", "manifest": {"cifar10": sha256, "added": []}}
+    )
+    return version
+
+
+def _register(
+    content: bytes,
+    card: dict[str, Any],
+    test: dict[str, Any],
+    *,
+    name: str,
+    job: TrainingJob | None,
+    dataset: DatasetVersion | None,
+) -> ModelVersion:
+    sha256 = hashlib.sha256(content).hexdigest()
+    stored = f"models/{sha256}.keras"
+    if not default_storage.exists(stored):
+        default_storage.save(stored, ContentFile(content))
+    settings.MODELS_DIR.mkdir(parents=True, exist_ok=True)
+    write_durably(settings.MODELS_DIR / f"{sha256}.keras", content)
+    with transaction.atomic():
+        version, created = ModelVersion.objects.get_or_create(
+            sha256=sha256,
+            defaults={
+                "name": name or f"{card['recipe']}-{job.pk if job else sha256[:8]}",
+                "recipe": card["recipe"],
+                "size": len(content),
+                "preprocessing": card["preprocessing"],
+                "job": job,
+                "dataset": dataset or cifar10_version(card["data"]["sha256"]),
+                "card": card,
+                "val_accuracy": card["validation"]["accuracy"],
+                "test_accuracy": card["test"]["accuracy"],
+            },
+        )
+        if created:
+            EvaluationReport.objects.create(
+                model=version,
+                dataset=TEST_SET,
+                dataset_sha256=card["data"]["sha256"],
+                n=test["n"],
+                accuracy=test["accuracy"],
+                figures=test,
+            )
+    return version
+
+
+def _fetch(sha256: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with default_storage.open(f"models/{sha256}.keras", "rb") as file:
+            write_durably(path, file.read())
+    except FileNotFoundError as error:
+        raise ModelFileError(
+            f"The file {sha256[:12]}….keras is in neither the storage nor the models folder: restore it "
+            "from the backup, or roll back to another version."
+        ) from error
+
+
+def _crown_shipped() -> None:
+    with transaction.atomic():
+        if ModelVersion.objects.filter(is_champion=True).exists():
+            return
+        shipped = ModelVersion.objects.filter(name=f"{SHIPPED_CHAMPION}-shipped").first()
+        if shipped is None:
+            return
+        ModelVersion.objects.filter(pk=shipped.pk).update(is_champion=True)
+        Promotion.objects.create(
+            action=Promotion.Action.INSTALL,
+            promoted=shipped,
+            report=shipped.reports.first(),
+            reason="Ships with the project.",
+        )

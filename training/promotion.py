@@ -1,0 +1,107 @@
+"""Which model answers: promote through a gate, roll back; one transaction and one ledger line each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from training import model_store
+from training.gate import examine
+from training.models import ModelVersion, Promotion
+
+
+class PromotionRefused(Exception):
+    """The gate says no; ``detail`` says why in one sentence."""
+
+    def __init__(self, detail: str, gate: dict[str, Any] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.gate = gate or {}
+
+
+def promote(
+    version: ModelVersion, *, by: AbstractBaseUser | None, reason: str, override: bool = False
+) -> Promotion:
+    """Make ``version`` the champion. Every next prediction uses it.
+
+    Args:
+        override: promote although the gate refuses; marked as such in the ledger.
+
+    Raises:
+        PromotionRefused: it is the champion already, no reason is given, its file cannot be
+            loaded, or the gate refuses.
+    """
+    if not reason.strip():
+        raise PromotionRefused(_("Say why in a sentence: the reason is kept with the promotion."))
+    gate = examine(version)
+    if gate["refusals"] and not override:
+        raise PromotionRefused(" ".join(gate["refusals"]), gate)
+    return _switch(
+        Promotion.Action.PROMOTE,
+        version,
+        by=by,
+        reason=reason,
+        gate=gate,
+        overridden=bool(gate["refusals"]),
+    )
+
+
+def roll_back(*, by: AbstractBaseUser | None, reason: str) -> Promotion:
+    """Make the model that was live before the present one the champion again.
+
+    Raises:
+        PromotionRefused: there is none, no reason is given, or its file cannot be loaded.
+    """
+    if not reason.strip():
+        raise PromotionRefused(_("Say why in a sentence: the reason is kept with the promotion."))
+    previous = _previous()
+    if previous is None:
+        raise PromotionRefused(_("There is no earlier model to go back to."))
+    return _switch(Promotion.Action.ROLLBACK, previous, by=by, reason=reason, gate={}, overridden=False)
+
+
+def _previous() -> ModelVersion | None:
+    """Walk the ledger: a promotion goes on the stack, a rollback takes one off."""
+    live: list[int] = []
+    lines = Promotion.objects.order_by("id").values_list("action", "promoted_id")
+    for action, promoted in lines:
+        if action == Promotion.Action.ROLLBACK and len(live) > 1:
+            live.pop()
+        else:
+            live.append(promoted)
+    return ModelVersion.objects.filter(pk=live[-2]).first() if len(live) > 1 else None
+
+
+def _switch(
+    action: Promotion.Action,
+    version: ModelVersion,
+    *,
+    by: AbstractBaseUser | None,
+    reason: str,
+    gate: dict[str, Any],
+    overridden: bool,
+) -> Promotion:
+    try:
+        model_store.model_file(version)
+    except model_store.ModelFileError as error:
+        raise PromotionRefused(str(error)) from error
+    with transaction.atomic():
+        # One lock for all switches: the champion's row, or on SQLite the whole write.
+        previous = ModelVersion.objects.select_for_update().filter(is_champion=True).first()
+        if previous == version:
+            raise PromotionRefused(_("%(model)s is the champion already.") % {"model": version})
+        ModelVersion.objects.filter(is_champion=True).update(is_champion=False)
+        ModelVersion.objects.filter(pk=version.pk).update(is_champion=True)
+        return Promotion.objects.create(
+            action=action,
+            previous=previous,
+            promoted=version,
+            report=version.reports.first(),
+            by=by,
+            reason=reason.strip(),
+            gate=gate,
+            overridden=overridden,
+        )
