@@ -1,0 +1,46 @@
+# The first of these that is a Python 3.11; otherwise one that at least can say that 3.11 is needed.
+PYTHON ?= $(shell for p in python3.11 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo "$$p" && exit; \
+	done; for p in python3 python; do "$$p" -c '' 2>/dev/null && echo "$$p" && exit; done; echo python3.11)
+BIN := .venv/bin
+# exec: Ctrl-C and TERM reach the program itself, and its exit status is make's.
+BOOTSTRAP = p="$(PYTHON)"; command -v "$$p" >/dev/null || \
+	{ echo "Python 3.11 is needed, and $$p is not found: install python3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+	exec "$$p" cifarsite/bootstrap.py
+PRODUCTION = env SECRET_KEY=0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ \
+	DEBUG=false HTTPS=true ALLOWED_HOSTS=example.org CSRF_TRUSTED_ORIGINS=https://example.org
+TESTS =
+
+.PHONY: help run test faults check format bench install-dev
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s  %s\n", $$1, $$2}' Makefile
+
+run:  ## start the site: web and workers, http://localhost:8000 (PORT=8000)
+	@$(BOOTSTRAP) run
+
+test:  ## run the tests (TESTS=path or options; REQUIRE_ALL=1: fail where something is missing)
+	@$(BOOTSTRAP) test $(TESTS)
+
+faults:  ## run the tests that kill, stop and fill things, alone
+	@$(BOOTSTRAP) test -m faults $(TESTS)
+
+check: install-dev  ## style, types, templates, layers, migrations, deployment settings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/djlint --check --lint --quiet templates
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+format: install-dev  ## put code and templates into the checked style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/djlint --reformat --quiet templates
+
+bench: install-dev  ## measure, each figure against its peer; writes benchmarks/results/*.json
+	$(BIN)/python -m benchmarks
+
+install-dev:
+	@$(BOOTSTRAP) install requirements-dev.txt

@@ -1,0 +1,372 @@
+"""Starts the site's processes, starts again what dies, and leaves nothing behind.
+
+One thread and the standard library only. The processes are ended in three ways, each for what the
+one before it misses: by this process on Ctrl-C, TERM or the death of its own parent; by a guard,
+forked at the start, when this process is killed outright; by Linux' parent-death signal when both are.
+"""
+
+import errno
+import fcntl
+import os
+import secrets
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from cifarsite.bootstrap import end_with_parent, refuse_taken_port, stop, wanted_port
+
+ROOT = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(os.environ.get("VAR_DIR") or ROOT / "var").resolve()
+MARK = "CIFARSITE_RUN"
+HAS_PROC = Path("/proc/self/environ").exists()
+# A training run needs some of this to write its checkpoint.
+SECONDS_TO_FINISH = 15
+LONGEST_PAUSE = 30
+# What lived this many seconds was well: the pause before its next start is a short one again.
+WELL_AFTER = 60
+
+
+def commands(port: int) -> dict[str, list[str]]:
+    """What runs side by side, by name; `web` is what people reach."""
+    web = [sys.executable, "-m", "gunicorn", "cifarsite.wsgi", "--bind", f"127.0.0.1:{port}"]
+    web += ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--timeout", "60"]
+    web += ["--graceful-timeout", "10", "--log-level", "warning", "--no-control-socket"]
+    # Where root runs this, say in a container, Celery's advice is not repeated at each start.
+    worker = [
+        sys.executable,
+        "-W",
+        "ignore:You're running the worker",
+        "-m",
+        "celery",
+        "--quiet",
+        "-A",
+        "cifarsite",
+        "worker",
+        "--loglevel",
+        "INFO",
+    ]
+    worker += ["--concurrency", "1", "--prefetch-multiplier", "1", "--without-gossip", "--without-mingle"]
+    return {
+        "web": web,
+        "predict": [*worker, "--queues", "predict,batch,default", "--hostname", "predict@%h"],
+        "train": [*worker, "--queues", "train", "--hostname", "train@%h"],
+        "sweeper": [sys.executable, "manage.py", "recover", "--every", "15"],
+    }
+
+
+def say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except OSError:
+        pass  # the terminal is gone; the processes still have to be ended
+
+
+def signal_process(send: Callable[[int, int], None], number: int, what: int) -> None:
+    try:
+        send(what, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # it ended by itself meanwhile
+
+
+def marked(run: str) -> list[int]:
+    """Processes with this run's mark in their environment, those too that left their group (Linux)."""
+    wanted = f"{MARK}={run}".encode()
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if wanted in file.read_bytes().split(b"\0"):
+                found.append(int(file.parent.name))
+        except OSError:
+            continue  # it ended, or belongs to another person
+    return found
+
+
+def anything_lives(groups: list[int], run: str) -> bool:
+    if HAS_PROC:
+        return bool(marked(run))
+    for group in groups:
+        try:
+            os.killpg(group, 0)
+        except (ProcessLookupError, PermissionError):
+            continue  # macOS: no permission for a group of zombies
+        return True
+    return False
+
+
+def kill_what_is_left(groups: list[int], run: str) -> None:
+    for group in groups:
+        signal_process(os.killpg, signal.SIGKILL, group)
+    for pid in marked(run):
+        signal_process(os.kill, signal.SIGKILL, pid)
+
+
+def start_guard(run: str) -> int:
+    """Fork a guard that ends the run if this process dies; it is told `+pid`, `-pid` and `done`."""
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(reading)
+        return writing
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.close(writing)
+    groups: list[int] = []
+    with os.fdopen(reading) as lines:
+        for line in lines:
+            if line == "done\n":
+                os._exit(0)
+            elif line[0] == "+":
+                groups.append(int(line))
+            else:
+                groups.remove(-int(line))
+    # The supervisor was killed. As it would have done: TERM to the leaders, time to finish, KILL.
+    for group in groups:
+        signal_process(os.kill, signal.SIGTERM, group)
+    deadline = time.monotonic() + SECONDS_TO_FINISH
+    while time.monotonic() < deadline and anything_lives(groups, run):
+        time.sleep(0.2)
+    kill_what_is_left(groups, run)
+    os._exit(0)
+
+
+@dataclass
+class Child:
+    """One of the processes, and how it fares."""
+
+    name: str
+    argv: list[str]
+    process: "subprocess.Popen[bytes] | None" = None
+    unfinished_line: bytes = b""
+    started: float = 0.0
+    starts_at: float = 0.0
+    pause: float = 0.5
+
+
+class Supervisor:
+    """Runs the processes of one site until it is told to stop."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.run = secrets.token_hex(8)
+        self.parent = os.getppid()
+        self.children = [Child(name, argv) for name, argv in commands(port).items()]
+        self.groups: list[int] = []
+        self.environment = {**os.environ, MARK: self.run, "PYTHONUNBUFFERED": "1"}
+        self.stop_requests = 0
+        self.last_request = 0.0
+        self.to_guard = start_guard(self.run)
+        self.selector = selectors.DefaultSelector()
+        waking, woken = os.pipe()
+        os.set_blocking(waking, False)
+        os.set_blocking(woken, False)
+        self.selector.register(waking, selectors.EVENT_READ)
+        signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self.ask_to_stop)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)  # only to wake up
+
+    def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        # One Ctrl-C may arrive twice, from the terminal and from make.
+        if time.monotonic() - self.last_request > 1:
+            self.stop_requests += 1
+            self.last_request = time.monotonic()
+
+    # --- one process ------------------------------------------------------------------------
+
+    def start(self, argv: list[str], output: int | None) -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen(
+            argv,
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
+        )
+        self.groups.append(process.pid)
+        self.tell_guard(f"+{process.pid}")
+        return process
+
+    def tell_guard(self, line: str) -> None:
+        try:
+            os.write(self.to_guard, line.encode() + b"\n")
+        except BrokenPipeError:
+            pass  # somebody killed the guard; the parent-death signal remains
+
+    def forget(self, process: "subprocess.Popen[bytes]") -> None:
+        """What an ended process left in its group goes too, before anything takes its place."""
+        signal_process(os.killpg, signal.SIGKILL, process.pid)
+        self.groups.remove(process.pid)
+        self.tell_guard(f"-{process.pid}")
+
+    def launch(self, child: Child) -> None:
+        reading, writing = os.pipe()
+        child.process = self.start(child.argv, writing)
+        os.close(writing)
+        child.started = time.monotonic()
+        self.selector.register(reading, selectors.EVENT_READ, child)
+
+    def look_after(self, child: Child) -> None:
+        now = time.monotonic()
+        if child.process is None:
+            if child.starts_at and now >= child.starts_at:
+                self.launch(child)
+        elif child.process.poll() is not None:
+            status = child.process.returncode
+            ended = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            if now - child.started > WELL_AFTER:
+                child.pause = 0.5
+            child.pause = min(child.pause * 2, LONGEST_PAUSE)
+            say(f"{child.name} {ended}; it starts again in {child.pause:g} s.")
+            self.forget(child.process)
+            child.process, child.starts_at = None, now + child.pause
+
+    # --- all of them ------------------------------------------------------------------------
+
+    def wait(self, seconds: float) -> None:
+        """Pass on what the processes print, until something happens or the time is over."""
+        for key, _ in self.selector.select(seconds):
+            data = os.read(key.fd, 65536)
+            if key.data is not None:
+                self.pass_on(key.fd, key.data, data)
+        if os.getppid() != self.parent and not self.stop_requests:
+            self.stop_requests = 1
+
+    def pass_on(self, pipe: int, child: Child, data: bytes) -> None:
+        if not data:
+            self.selector.unregister(pipe)
+            os.close(pipe)
+        *lines, child.unfinished_line = (child.unfinished_line + data).split(b"\n")
+        if child.unfinished_line and (not data or len(child.unfinished_line) > 65536):
+            lines, child.unfinished_line = [*lines, child.unfinished_line], b""
+        for line in lines:
+            say(f"{child.name:<8}| {line.decode(errors='replace')}")
+
+    def prepare(self) -> int:
+        """Bring database, files, model and first admin up to date; returns the exit status."""
+        process = self.start([sys.executable, "manage.py", "prepare"], None)
+        while process.poll() is None:
+            self.wait(1)
+            if self.stop_requests:
+                process.terminate()
+        self.forget(process)
+        return process.returncode
+
+    def serve(self) -> None:
+        web, *workers = self.children
+        self.launch(web)
+        announced = False
+        deadline = time.monotonic() + 20
+        while not self.stop_requests:
+            if not announced and answers(self.port):
+                announced = True
+                say(f"\n    The site is at http://localhost:{self.port}/ (Ctrl-C ends it)\n")
+            # The page first: on two cores the workers' start would delay it.
+            if workers and (announced or time.monotonic() > deadline):
+                for worker in workers:
+                    self.launch(worker)
+                workers = []
+            for child in self.children:
+                self.look_after(child)
+            self.wait(1 if announced else 0.05)
+
+    def end(self) -> None:
+        living = [child.process for child in self.children if child.process and child.process.poll() is None]
+        if living:
+            say(f"\nStopping: work in hand gets {SECONDS_TO_FINISH} s to finish (Ctrl-C again: none).")
+        for process in living:
+            process.terminate()
+        deadline = time.monotonic() + SECONDS_TO_FINISH
+        asked_rest = False
+        while time.monotonic() < deadline and self.stop_requests < 2:
+            if all(process.poll() is not None for process in living):
+                if not anything_lives(self.groups, self.run):
+                    break
+                if not asked_rest:
+                    for pid in marked(self.run):
+                        signal_process(os.kill, signal.SIGTERM, pid)
+                    asked_rest = True
+            self.wait(0.1)
+        for child in self.children:
+            if child.process and child.process.poll() is None:
+                say(f"{child.name} did not finish in time and is killed.")
+        kill_what_is_left(self.groups, self.run)
+        self.tell_guard("done")
+        if living:
+            say("Stopped.")
+
+
+def answers(port: int) -> bool:
+    """Does the web server answer a request, whatever it says?"""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=0.25) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            return connection.recv(5) == b"HTTP/"
+    except OSError:
+        return False
+
+
+def refuse_unwritable_folder() -> None:
+    """A full disk is better told now than by four processes at once."""
+    probe = VAR_DIR / f".probe-{os.getpid()}"
+    try:
+        VAR_DIR.mkdir(parents=True, exist_ok=True)
+        try:
+            with probe.open("wb") as file:
+                file.write(bytes(1 << 20))
+                os.fsync(file.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            stop(f"The disk that holds {VAR_DIR} is full: free some space, or set VAR_DIR.")
+        stop(f"{VAR_DIR} cannot be written ({error.strerror}): give it to this user, or set VAR_DIR.")
+
+
+def lock_folder(port: int) -> int:
+    """One site a folder: two would share the workers' names and messages. Returns the lock's descriptor."""
+    lock = os.open(VAR_DIR / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    for patience in range(SECONDS_TO_FINISH * 10 + 50, -1, -1):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid, other_port = (os.pread(lock, 100, 0).decode() or "? ?").split()
+            # Killed outright: its guard still holds the lock while it ends the rest.
+            if patience and not Path(f"/proc/{pid}").exists() and HAS_PROC:
+                time.sleep(0.1)
+                continue
+            stop(
+                f"The site runs already on port {other_port}, with its data in {VAR_DIR} (process {pid}): "
+                "end that, or give this one a port and a folder of its own: make run PORT=8001 VAR_DIR=/path"
+            )
+        break
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()} {port}\n".encode(), 0)
+    return lock
+
+
+def main() -> int:
+    port = wanted_port()
+    refuse_unwritable_folder()
+    lock_folder(port)
+    refuse_taken_port(port)
+    supervisor = Supervisor(port)
+    try:
+        status = supervisor.prepare()
+        if status == 0:
+            supervisor.serve()
+    finally:
+        supervisor.end()
+    return 0 if supervisor.stop_requests else status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

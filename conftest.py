@@ -1,0 +1,198 @@
+"""What tests need from the machine: each is used where it is present, and its absence is said.
+
+With REQUIRE_ALL=1 a test that needs something absent fails instead of being skipped.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent
+SHARED = ROOT.parent / "shared"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
+
+
+def redis_server() -> str | None:
+    return shutil.which("redis-server")
+
+
+def postgres_folder() -> Path | None:
+    """Where initdb and postgres lie; Debian keeps them out of PATH."""
+    found = shutil.which("initdb")
+    folders = [Path(found).resolve().parent] if found else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in folders if (folder / "postgres").exists()), None)
+
+
+def browser() -> str | None:
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def cifar10_folder() -> Path | None:
+    folder = Path(os.environ.get("CIFAR10_DIR") or ROOT / "var" / "cifar10" / "cifar-10-batches-bin")
+    return folder if any(folder.glob("test_batch*")) else None
+
+
+def shared_folder() -> Path | None:
+    return SHARED if (SHARED / "images").is_dir() else None
+
+
+NEEDS: dict[str, tuple[Callable[[], Any], str]] = {
+    "needs_redis": (redis_server, "redis-server is not installed"),
+    "needs_postgres": (postgres_folder, "PostgreSQL's server is not installed"),
+    "needs_browser": (browser, "no Chromium is installed"),
+    "needs_cifar10": (cifar10_folder, "CIFAR10_DIR names no folder with CIFAR-10's batches"),
+    "needs_shared": (shared_folder, "the folder ../shared with test images is not there"),
+}
+
+
+def require(need: str) -> Any:
+    """What a need finds; where it finds nothing the test is skipped, or fails under REQUIRE_ALL=1."""
+    find, absent = NEEDS[need]
+    if found := find():
+        return found
+    if os.environ.get("REQUIRE_ALL") == "1":
+        pytest.fail(f"{absent}, and REQUIRE_ALL=1 asks for it.", pytrace=False)
+    pytest.skip(f"{absent}.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for need, (_, absent) in NEEDS.items():
+        config.addinivalue_line("markers", f"{need}: skipped where {absent}; fails under REQUIRE_ALL=1")
+    # Playwright's event loop runs in the thread of the test, which uses the database.
+    os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for need in NEEDS:
+        if item.get_closest_marker(need):
+            require(need)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    absent = [sentence for find, sentence in NEEDS.values() if not find()]
+    if absent:
+        terminalreporter.write_sep("-", "not tested here")
+        for sentence in absent:
+            terminalreporter.write_line(f"{sentence}: the tests that need it were left out.")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not come within {seconds:g} s.")
+        time.sleep(0.05)
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis server of its own that keeps nothing."""
+    port = free_port()
+    argv = [require("needs_redis"), "--port", str(port), "--bind", "127.0.0.1"]
+    argv += ["--save", "", "--appendonly", "no"]
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen([*argv, "--dir", folder], stdout=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: accepts(port), "Redis")
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server of its own, with an empty database."""
+    programs = require("needs_postgres")
+    # PostgreSQL refuses to run as root.
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    port, password = free_port(), secrets.token_hex(8)
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    try:
+        (folder / "password").write_text(password)
+        if as_user:
+            shutil.chown(folder, "postgres")
+            shutil.chown(folder / "password", "postgres")
+        data = str(folder / "data")
+        initdb = [*as_user, str(programs / "initdb"), "--pgdata", data, "--username", "tests", "--no-sync"]
+        initdb += ["--pwfile", str(folder / "password"), "--auth", "scram-sha-256", "--encoding", "UTF8"]
+        subprocess.run(initdb, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        server = [*as_user, str(programs / "postgres"), "-D", data, "-p", str(port), "-k", str(folder)]
+        server += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(server, cwd=folder, stdout=log, stderr=log)
+            try:
+                wait_until(lambda: accepts(port), "PostgreSQL")
+                yield f"postgres://tests:{password}@127.0.0.1:{port}/postgres"
+            finally:
+                stop_postgres(folder / "data" / "postmaster.pid")
+                process.wait(30)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def stop_postgres(pid_file: Path) -> None:
+    """An immediate shutdown: nothing of it is kept."""
+    try:
+        os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+
+
+@pytest.fixture(scope="session")
+def browser_path() -> str:
+    """A Chromium on this machine."""
+    path: str = require("needs_browser")
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any], browser_path: str) -> dict[str, Any]:
+    """Playwright starts the machine's own Chromium; it brings none."""
+    return {**browser_type_launch_args, "executable_path": browser_path, "args": BROWSER_ARGUMENTS}
+
+
+@pytest.fixture(scope="session")
+def cifar10_dir() -> Path:
+    """The folder with all of CIFAR-10."""
+    folder: Path = require("needs_cifar10")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with real photos and hard images."""
+    folder: Path = require("needs_shared")
+    return folder
