@@ -247,7 +247,7 @@ class Supervisor:
         *lines, child.unfinished_line = (child.unfinished_line + data).split(b"\n")
         if child.unfinished_line and (not data or len(child.unfinished_line) > 65536):
             lines, child.unfinished_line = [*lines, child.unfinished_line], b""
-        for line in lines:
+        for line in filter(bytes.strip, lines):
             say(f"{child.name:<8}| {line.decode(errors='replace')}")
 
     def prepare(self) -> int:
