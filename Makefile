@@ -29,15 +29,14 @@ check: install-dev  ## style, types, templates, layers, migrations, deployment s
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/djlint --check --lint --quiet templates
+	$(BIN)/djlint --lint --quiet templates
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
 
-format: install-dev  ## put code and templates into the checked style
+format: install-dev  ## put the code into the checked style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/djlint --reformat --quiet templates
 
 bench: install-dev  ## measure, each figure against its peer; writes benchmarks/results/*.json
 	$(BIN)/python -m benchmarks

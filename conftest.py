@@ -137,38 +137,32 @@ def postgres_url() -> Iterator[str]:
     """A PostgreSQL server of its own, with an empty database."""
     programs = require("needs_postgres")
     # PostgreSQL refuses to run as root.
-    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    person: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        person = {"user": "postgres", "group": "postgres", "extra_groups": []}
     port, password = free_port(), secrets.token_hex(8)
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     try:
         (folder / "password").write_text(password)
-        if as_user:
+        if person:
             shutil.chown(folder, "postgres")
             shutil.chown(folder / "password", "postgres")
         data = str(folder / "data")
-        initdb = [*as_user, str(programs / "initdb"), "--pgdata", data, "--username", "tests", "--no-sync"]
-        initdb += ["--pwfile", str(folder / "password"), "--auth", "scram-sha-256", "--encoding", "UTF8"]
-        subprocess.run(initdb, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        server = [*as_user, str(programs / "postgres"), "-D", data, "-p", str(port), "-k", str(folder)]
+        initdb = [programs / "initdb", "--pgdata", data, "--username", "tests", "--no-sync"]
+        initdb += ["--pwfile", folder / "password", "--auth", "scram-sha-256", "--encoding", "UTF8"]
+        subprocess.run(initdb, cwd=folder, check=True, stdout=subprocess.DEVNULL, **person)
+        server = [programs / "postgres", "-D", data, "-p", str(port), "-k", folder]
         server += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(server, cwd=folder, stdout=log, stderr=log)
+            process = subprocess.Popen(server, cwd=folder, stdout=log, stderr=log, **person)
             try:
                 wait_until(lambda: accepts(port), "PostgreSQL")
                 yield f"postgres://tests:{password}@127.0.0.1:{port}/postgres"
             finally:
-                stop_postgres(folder / "data" / "postmaster.pid")
+                process.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
                 process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def stop_postgres(pid_file: Path) -> None:
-    """An immediate shutdown: nothing of it is kept."""
-    try:
-        os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
-    except (FileNotFoundError, ProcessLookupError):
-        pass
 
 
 @pytest.fixture(scope="session")
