@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from training.engine import checkpoints
 from training.engine.data import TrainingData, one_hot
+from training.engine.preprocessing import make_inputs
 from training.engine.recipe import Batch, Recipe, Values
 
 VALIDATION_BATCH = 500
@@ -75,12 +76,14 @@ def fit(
             steps_per_epoch=steps,
             initial_epoch=first_epoch,
             epochs=int(values["epochs"]),
-            validation_data=_validation_batches(data),
+            validation_data=_validation_batches(recipe, data),
             callbacks=[state, *callbacks],
             shuffle=False,  # the recipe fixes the order
             verbose=0,
         )
     state.use_best_weights()
+    if recipe.finish:
+        model = recipe.finish(model, data, values)
     return Fitted(model=model, history=state.history_, best_epoch=state.best_epoch)
 
 
@@ -184,6 +187,7 @@ def _training_batches(
     return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(PREFETCH)
 
 
-def _validation_batches(data: TrainingData) -> tf.data.Dataset:
-    pairs = tf.data.Dataset.from_tensor_slices((data.x_val, one_hot(data.y_val)))
+def _validation_batches(recipe: Recipe, data: TrainingData) -> tf.data.Dataset:
+    inputs = make_inputs(data.x_val, recipe.preprocessing)
+    pairs = tf.data.Dataset.from_tensor_slices((inputs, one_hot(data.y_val)))
     return pairs.batch(VALIDATION_BATCH).prefetch(PREFETCH)

@@ -69,6 +69,8 @@ class Recipe:
             uint8 or float32 [N, H, W, 3] in 0..255.
         batches: ``(data, values, epoch) -> iterator of (x, y)`` for one epoch; the same
             arguments give the same batches, whatever came before.
+        finish: ``(trained model, data, values) -> the model that is kept``; None keeps the
+            trained one.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Recipe:
     parameters: tuple[Parameter, ...]
     build: Callable[[TrainingData, Values, int], keras.Model]
     batches: Callable[[TrainingData, Values, int], Iterator[Batch]]
+    finish: Callable[[keras.Model, TrainingData, Values], keras.Model] | None = None
 
     def clean(self, values: Mapping[str, Any] | None = None) -> dict[str, Number]:
         """Fill in defaults and check ranges.

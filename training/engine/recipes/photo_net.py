@@ -1,0 +1,134 @@
+"""For what people really upload: what ImageNet taught, beside what CIFAR-10 teaches.
+
+Two EfficientNet-Lite0 bodies look at a 128x128 input. The first stays as ImageNet made it and
+sees it sharp: its thousand classes are grouped into the ten. The second is trained here, and
+sees it as blurred as an enlarged CIFAR image is. The answer is the product of both opinions;
+where the first knows none of the ten, the second decides alone.
+
+Sources: EfficientNet and its weights, see ``training.engine.efficientnet``; G. Hinton,
+"Training Products of Experts by Minimizing Contrastive Divergence", 2002.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.engine.data import CLASS_NAMES, TrainingData, one_hot
+from training.engine.preprocessing import make_inputs
+from training.engine.recipe import Batch, Parameter, Recipe, Values, batch_size, epochs, seed, shuffled_rows
+
+SIZE = 128
+TRAINED_SIZE = 96
+PREPROCESSING = "squash128-v1"
+PADDING = 4
+PROBE_IMAGES = 4_000
+# ImageNet's classes that are one of the ten, by their number in ILSVRC 2012's order.
+IMAGENET_CLASSES: dict[str, tuple[int, ...]] = {
+    "airplane": (404, 895),
+    "automobile": (436, 468, 511, 609, 627, 656, 661, 705, 751, 817),
+    "bird": (*range(7, 25), *range(80, 101), *range(127, 147)),
+    "cat": tuple(range(281, 286)),
+    "deer": (351, 352, 353),
+    "dog": tuple(range(151, 269)),
+    "frog": (30, 31, 32),
+    "horse": (339,),
+    "ship": (403, 472, 484, 510, 554, 576, 625, 628, 724, 780, 814, 833, 871, 914),
+    "truck": (555, 569, 675, 717, 734, 864, 867),
+}
+
+
+def build(data: TrainingData, values: Values, steps_per_epoch: int):  # type: ignore[no-untyped-def]
+    """The body that is trained, behind the blur, with a linear layer fitted to its first features."""
+    import keras
+    from keras import layers
+
+    from training.engine import efficientnet
+
+    inputs = keras.Input((SIZE, SIZE, 3))
+    features = efficientnet.body(blurred(inputs))
+    head = layers.Dense(len(CLASS_NAMES), name="logits")
+    model = keras.Model(inputs, head(features), name="photo_net")
+    efficientnet.load_imagenet_weights(model)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False  # ImageNet's statistics; batches here would blur them
+    head.set_weights(linear_probe(keras.Model(inputs, features), data))
+    steps = steps_per_epoch * int(values["epochs"])
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, decay_steps=steps, warmup_target=float(values["learning_rate"]), warmup_steps=steps // 20
+    )
+    model.compile(
+        optimizer=keras.optimizers.AdamW(schedule, weight_decay=0.01),
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=float(values["label_smoothing"])
+        ),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    return model
+
+
+def blurred(inputs: Any) -> Any:
+    """128x128 to 96x96 by way of 64x64: about as soft as an enlarged 32x32 image."""
+    from keras import layers
+
+    halved = layers.AveragePooling2D(2)(inputs)
+    return layers.Resizing(TRAINED_SIZE, TRAINED_SIZE, interpolation="bilinear")(halved)
+
+
+def linear_probe(body: Any, data: TrainingData) -> list[NDArray[np.float32]]:
+    """Kernel and bias of a ridge regression from features to the ten classes."""
+    images = make_inputs(data.x_train[:PROBE_IMAGES], PREPROCESSING)
+    features = body.predict(images, batch_size=200, verbose=0).astype(np.float64)
+    mean = features.mean(axis=0)
+    centred = features - mean
+    targets = 10 * (one_hot(data.y_train[:PROBE_IMAGES]) - 0.1)
+    gram = centred.T @ centred + 10 * len(images) / 100 * np.eye(centred.shape[1])
+    kernel = np.linalg.solve(gram, centred.T @ targets)
+    return [kernel.astype(np.float32), (-mean @ kernel).astype(np.float32)]
+
+
+def batches(data: TrainingData, values: Values, epoch: int) -> Iterator[Batch]:
+    """Random crops of 60 to 100 % of a padded image, mirrored or not, enlarged to 128x128."""
+    seed = int(values["seed"])
+    rng = np.random.default_rng([seed, epoch, 1])
+    border = ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0))
+    for rows in shuffled_rows(len(data.x_train), int(values["batch_size"]), seed, epoch):
+        padded = np.pad(data.x_train[rows], border, mode="reflect")
+        x = np.stack([enlarged_crop(image, rng) for image in padded])
+        yield x, one_hot(data.y_train[rows])
+
+
+def enlarged_crop(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A random part of a uint8 [40, 40, 3] image as uint8 [128, 128, 3]."""
+    side = len(image)
+    area, stretch = rng.uniform(0.6, 1.0), np.exp(rng.uniform(-0.15, 0.15))
+    width, height = (min(32 * np.sqrt(area) * s, side) for s in (stretch, 1 / stretch))
+    left, top = rng.uniform(0, side - width), rng.uniform(0, side - height)
+    box = (left, top, left + width, top + height)
+    made = Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=box)
+    return np.asarray(made)[:, :: rng.choice((-1, 1))]
+
+
+RECIPE = Recipe(
+    name="photo_net",
+    title="Network for photos",
+    description=(
+        "Features learned on ImageNet, one half kept and one half trained on CIFAR-10. The best on "
+        "photos from phones and cameras; knows best when a photo shows none of the ten."
+    ),
+    preprocessing=PREPROCESSING,
+    validation_fraction=0.05,
+    parameters=(
+        epochs(5),
+        batch_size(100),
+        Parameter("learning_rate", 0.0007, 1e-6, 0.1, "AdamW's highest step size; it rises, then falls."),
+        Parameter("label_smoothing", 0.1, 0.0, 0.5, "Share of the target spread over all classes."),
+        seed(),
+    ),
+    build=build,
+    batches=batches,
+)
