@@ -162,8 +162,8 @@ class _State(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _checkpoint(self, epoch: int) -> checkpoints.Checkpoint:
         groups = {
-            "model": [np.array(v) for v in self.model.variables],
-            "optimizer": [np.array(v) for v in self.model.optimizer.variables],
+            "model": [v.numpy() for v in self.model.variables],
+            "optimizer": [v.numpy() for v in self.model.optimizer.variables],
             "best": self.best,
         }
         arrays = {f"{name}/{i:04d}": a for name, group in groups.items() for i, a in enumerate(group)}

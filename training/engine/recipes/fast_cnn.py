@@ -53,7 +53,7 @@ def build(data: TrainingData, values: Values, steps_per_epoch: int):  # type: ig
     whitening.kernel.trainable = False
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D) and layer is not whitening:
-            layer.kernel.assign(with_identity(np.array(layer.kernel)))
+            layer.kernel.assign(with_identity(layer.get_weights()[0]))
     schedule = keras.optimizers.schedules.PolynomialDecay(
         1.0, decay_steps=steps_per_epoch * int(values["epochs"]), end_learning_rate=0.0
     )
