@@ -9,10 +9,11 @@ from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from training.engine.data import CLASS_NAMES
-from training.models import Leased, ModelVersion
+from training.models import AppendOnly, Leased, ModelVersion
 
 CLASS_CHOICES = [
     ("airplane", _("airplane")),
@@ -193,3 +194,96 @@ class Prediction(Leased):
         pairs = zip(CLASS_NAMES, self.probabilities or (), strict=False)
         names = dict(CLASS_CHOICES)
         return [(c, names[c], p) for c, p in sorted(pairs, key=lambda pair: -pair[1])]
+
+
+class ApiToken(models.Model):
+    """Lets a program act for a person; only its hash is kept. Made and found by ``classifier.tokens``."""
+
+    class Scope(models.TextChoices):
+        PREDICT = "predict", _("upload photos and have them recognised")
+        READ = "read", _("read photos, answers and models")
+        TRAIN = "train", _("train, promote and roll back models (staff)")
+
+    owner = models.ForeignKey(
+        User, on_delete=models.CASCADE, related_name="api_tokens", verbose_name=_("owner")
+    )
+    name = models.CharField(_("name"), max_length=100)
+    # The beginning of the token, by which its owner tells it from others.
+    prefix = models.CharField(_("begins with"), max_length=12, editable=False)
+    sha256 = models.CharField(_("sha256"), max_length=64, unique=True, editable=False)
+    scopes = models.JSONField(_("scopes"))
+    created_at = models.DateTimeField(_("made at"), auto_now_add=True)
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, editable=False)
+    last_used_at = models.DateTimeField(_("last used at"), null=True, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("API token")
+        verbose_name_plural = _("API tokens")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def state(self) -> str:
+        """'active', 'expired' or 'revoked'."""
+        if self.revoked_at:
+            return "revoked"
+        return "expired" if self.expires_at and self.expires_at <= timezone.now() else "active"
+
+
+class RateCount(models.Model):
+    """How often somebody asked within one window of time; see ``classifier.rates``."""
+
+    key = models.CharField(_("key"), max_length=100, primary_key=True)
+    count = models.PositiveBigIntegerField(_("count"), default=0)
+    ends_at = models.DateTimeField(_("window ends at"), db_index=True)
+
+    class Meta:
+        verbose_name = _("rate count")
+        verbose_name_plural = _("rate counts")
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.count}"
+
+
+class IdempotentRequest(models.Model):
+    """A request that is answered once, however often it is sent; see ``classifier.idempotency``."""
+
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+", verbose_name=_("owner"))
+    key = models.CharField(_("key"), max_length=255)
+    request_sha256 = models.CharField(_("sha256 of the request"), max_length=64)
+    # Null while the first request is still at work.
+    status = models.PositiveSmallIntegerField(_("status"), null=True)
+    answer = models.JSONField(_("answer"), null=True)
+    created_at = models.DateTimeField(_("asked at"), auto_now_add=True, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["owner", "key"], name="one_answer_a_key")]
+        verbose_name = _("idempotent request")
+        verbose_name_plural = _("idempotent requests")
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class AuditEntry(AppendOnly):
+    """What happened that may have to be accounted for. Append-only; see ``classifier.audit``."""
+
+    created_at = models.DateTimeField(_("at"), auto_now_add=True, db_index=True)
+    kind = models.CharField(_("kind"), max_length=50, db_index=True)
+    by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("by")
+    )
+    address = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    # Ids and codes, never a name: this line stays when the account is gone.
+    detail = models.TextField(_("detail"), blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("audit entries")
+
+    def __str__(self) -> str:
+        return f"{self.created_at:%Y-%m-%d %H:%M} {self.kind}"
