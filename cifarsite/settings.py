@@ -107,6 +107,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "classifier.languages.AccountLanguageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -206,6 +207,10 @@ HEARTBEAT_SECONDS = number("HEARTBEAT_SECONDS", 5, 1)
 LEASE_SECONDS = number("LEASE_SECONDS", 30, 2)
 SWEEP_SECONDS = number("SWEEP_SECONDS", 15, 1)
 MAX_ATTEMPTS = 3
+# Memory a training run may take, in MiB; 0: no limit.
+TRAINING_MEMORY_MB = number("TRAINING_MEMORY_MB", 0)
+# Modules with a RECIPE besides those in training/engine/recipes.
+EXTRA_RECIPES = env.list("EXTRA_RECIPES", default=[])
 PREDICTION_BATCH = number("PREDICTION_BATCH", 64, 1)
 
 # What a challenger must meet before it goes live; see training/gate.py.

@@ -1,2 +1,23 @@
+from django.urls import path
+
+from classifier import views
+
 app_name = "classifier"
-urlpatterns: list = []
+urlpatterns = [
+    path("", views.upload, name="upload"),
+    path("photos/<uuid:pk>/", views.photo, name="photo"),
+    path("photos/<uuid:pk>/status/", views.photo_status, name="photo-status"),
+    path("photos/<uuid:pk>/image/", views.photo_file, {"kind": "display"}, name="photo-image"),
+    path("photos/<uuid:pk>/thumbnail/", views.photo_file, {"kind": "thumbnail"}, name="photo-thumbnail"),
+    path("photos/<uuid:pk>/input/", views.photo_input, name="photo-input"),
+    path("photos/<uuid:pk>/delete/", views.photo_delete, name="photo-delete"),
+    path("photos/<uuid:pk>/restore/", views.photo_restore, name="photo-restore"),
+    path("history/", views.history_page, name="history"),
+    path("history/delete/", views.history_delete, name="history-delete"),
+    path("history/restore/", views.history_restore, name="history-restore"),
+    path("account/", views.account, name="account"),
+    path("language/", views.language, name="language"),
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("manifest.webmanifest", views.manifest, name="manifest"),
+]

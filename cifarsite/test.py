@@ -1,0 +1,76 @@
+"""What tests of the whole project share: three people and small real images."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+
+from allauth.account.models import EmailAddress
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import TestCase, override_settings
+from PIL import Image, ImageDraw
+
+from classifier.models import Photo, Prediction, User
+from classifier.uploads import upload_photo
+from training.engine.data import CLASS_NAMES
+
+PASSWORD = "correct-horse-battery"  # noqa: S105
+
+
+def picture(colour: str = "steelblue", size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """A real image with some detail in it: a sky, a ground, a thing."""
+    image = Image.new("RGB", size, colour)
+    draw = ImageDraw.Draw(image)
+    width, height = size
+    draw.rectangle([0, height * 2 // 3, width, height], fill="darkolivegreen")
+    draw.ellipse([width // 4, height // 4, width * 3 // 4, height * 3 // 4], fill="white", outline="black")
+    return image
+
+
+def image_bytes(image_format: str = "JPEG", colour: str = "steelblue", size: tuple[int, int] = (64, 48)) -> bytes:
+    buffer = io.BytesIO()
+    picture(colour, size).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def image_file(name: str = "photo.jpg", image_format: str = "JPEG", colour: str = "steelblue") -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, image_bytes(image_format, colour), f"image/{image_format.lower()}")
+
+
+def make_user(username: str, **fields: object) -> User:
+    """Somebody who can sign in with ``PASSWORD``: the e-mail address is confirmed."""
+    user: User = User.objects.create_user(username, f"{username}@example.org", PASSWORD, **fields)
+    EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+    return user
+
+
+def answer(photo: Photo, label: str = "cat", confidence: float = 0.91, verdict: str = "recognised") -> Prediction:
+    """Write an answer as a worker would."""
+    prediction = photo.prediction
+    rest = (1 - confidence) / (len(CLASS_NAMES) - 1)
+    prediction.probabilities = [confidence if name == label else rest for name in CLASS_NAMES]
+    prediction.label, prediction.confidence, prediction.verdict = label, confidence, verdict
+    prediction.status, prediction.seconds = Prediction.Status.DONE, 0.0042
+    prediction.finished_at = prediction.created_at
+    prediction.save()
+    return prediction
+
+
+class SiteTestCase(TestCase):
+    """Alice owns things, Bob is somebody else, Charlie is staff."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.enterClassContext(override_settings(MEDIA_ROOT=folder.name))
+        super().setUpClass()
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        cls.alice = make_user("alice")
+        cls.bob = make_user("bob")
+        cls.charlie = make_user("charlie", is_staff=True)
+
+    def upload(self, owner: User | None = None, name: str = "photo.jpg", colour: str = "steelblue") -> Photo:
+        return upload_photo(owner or self.alice, image_file(name, colour=colour))

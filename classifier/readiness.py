@@ -1,0 +1,54 @@
+"""Can this site do its work now? What is missing, by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from celery import current_app
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from training import model_store
+
+
+def missing_parts() -> dict[str, str]:
+    """Look at database, broker and champion, each within about a second.
+
+    Returns:
+        A sentence for each part that is missing; empty when the site is ready.
+    """
+    missing = {}
+    for name, check in (("database", _database), ("broker", _broker), ("champion", _champion)):
+        problem = check()
+        if problem:
+            missing[name] = problem
+            if name == "database":
+                break  # the champion lies there too
+    return missing
+
+
+def _database() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return "The database does not answer."
+    return ""
+
+
+def _broker() -> str:
+    options = settings.CELERY_BROKER_TRANSPORT_OPTIONS
+    if folder := options.get("data_folder_out"):
+        writable = Path(folder).is_dir() and os.access(folder, os.W_OK)
+        return "" if writable else "The broker's folder cannot be written."
+    try:
+        with current_app.connection_for_write() as broker:
+            broker.ensure_connection(max_retries=1, timeout=1, interval_start=0)
+    except Exception:  # each transport has errors of its own
+        return "The broker does not answer."
+    return ""
+
+
+def _champion() -> str:
+    return "" if model_store.champion() else "No model is installed: run 'manage.py install_pretrained'."

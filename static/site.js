@@ -1,0 +1,60 @@
+// What every page does: arrow keys, toasts, the note that the connection is gone.
+document.addEventListener("DOMContentLoaded", () => {
+  const offline = document.getElementById("offline");
+  const unreachable = (gone) => {
+    if (offline) offline.hidden = !gone;
+  };
+  unreachable(!navigator.onLine);
+  addEventListener("offline", () => unreachable(true));
+  addEventListener("online", () => unreachable(false));
+  document.body.addEventListener("htmx:sendError", () => unreachable(true));
+  document.body.addEventListener("htmx:beforeOnLoad", () => unreachable(false));
+
+  document.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || event.defaultPrevented) return;
+    if (event.target.closest("input, select, textarea, summary, [role=listbox]")) return;
+    const rel = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
+    const link = rel && document.querySelector(`a[rel=${rel}]`);
+    if (link) link.click();
+  });
+
+  document.addEventListener("click", (event) => {
+    const close = event.target.closest("[data-close]");
+    if (close) close.closest(close.dataset.close).remove();
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (!menu.contains(event.target)) menu.open = false;
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
+
+  // Tick all, and a count beside the button that acts on the ticked ones.
+  for (const form of document.querySelectorAll("form[data-select]")) {
+    const boxes = () => [...form.querySelectorAll("input[name=ids]")];
+    const all = form.querySelector("[data-select-all]");
+    const bar = form.querySelector("[data-select-bar]");
+    const show = () => {
+      const ticked = boxes().filter((box) => box.checked).length;
+      if (all) {
+        all.checked = ticked > 0 && ticked === boxes().length;
+        all.indeterminate = ticked > 0 && ticked < boxes().length;
+      }
+      bar.classList.toggle("is-active", ticked > 0);
+      for (const part of form.querySelectorAll("[data-select-count]")) part.textContent = ticked;
+      for (const button of bar.querySelectorAll("button")) button.disabled = ticked === 0;
+    };
+    form.addEventListener("change", (event) => {
+      if (event.target === all) for (const box of boxes()) box.checked = all.checked;
+      show();
+    });
+    show();
+  }
+  for (const select of document.querySelectorAll("select[data-submit]")) {
+    select.addEventListener("change", () => select.form.requestSubmit());
+  }
+});
