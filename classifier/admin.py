@@ -1,0 +1,508 @@
+"""The admin's tables of people, their photos and the answers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import tablib
+
+# Imported from their admin modules, so that those are registered before they are replaced here.
+from allauth.mfa.admin import Authenticator
+from allauth.usersessions.admin import UserSession
+from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.auth.admin import UserAdmin
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from import_export.admin import ExportMixin
+from import_export.fields import Field
+from import_export.formats.base_formats import CSV, JSON
+from import_export.forms import ExportForm
+from import_export.resources import ModelResource
+from import_export.widgets import Widget
+
+from classifier.history import delete_photos, restore_photos
+from classifier.models import Photo, Prediction, User
+from training.admin_base import (
+    LargeTableAdmin,
+    NoAddOrChange,
+    ReadOnly,
+    TabularInline,
+    badge,
+    link,
+    list_link,
+    percent,
+    short,
+)
+from training.models import ModelVersion
+
+# A spreadsheet takes a cell that begins with one of these for a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Plain(Widget):
+    """A value as it is: JSON keeps numbers, times are ISO 8601."""
+
+    def render(self, value: Any, obj: Any = None, **kwargs: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.isoformat()
+        return str(value) if isinstance(value, UUID) else value
+
+
+class SpreadsheetCSV(CSV):
+    """CSV in which no cell is a formula: an apostrophe makes it text."""
+
+    def export_data(self, dataset: Any, **kwargs: Any) -> Any:
+        rows = (tuple(map(_as_text, row)) for row in dataset)
+        return super().export_data(tablib.Dataset(*rows, headers=dataset.headers), **kwargs)
+
+
+def _as_text(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+
+
+class Rows(ModelResource):
+    """Rows for an export; files stay where they are, their paths too."""
+
+    owner = Field("owner__username", "owner", Plain())
+
+    @classmethod
+    def widget_from_django_field(cls, f: Any, default: Any = Plain) -> type[Widget]:
+        return Plain
+
+    @classmethod
+    def widget_kwargs_for_field(cls, field_name: str, django_field: Any) -> dict[str, Any]:
+        return {}
+
+
+class PhotoRows(Rows):
+    class Meta:
+        model = Photo
+        fields = export_order = (
+            "id",
+            "owner",
+            "filename",
+            "width",
+            "height",
+            "size",
+            "pixel_sha256",
+            "created_at",
+            "deleted_at",
+        )
+
+
+class PredictionRows(Rows):
+    photo = Field("photo_id", "photo", Plain())
+    filename = Field("photo__filename", "filename", Plain())
+    model = Field("model__name", "model", Plain())
+    model_sha256 = Field("model__sha256", "model_sha256", Plain())
+
+    class Meta:
+        model = Prediction
+        fields = export_order = (
+            "id",
+            "photo",
+            "filename",
+            "owner",
+            "is_current",
+            "status",
+            "label",
+            "confidence",
+            "verdict",
+            "probabilities",
+            "model",
+            "model_sha256",
+            "preprocessing",
+            "input_sha256",
+            "created_at",
+            "finished_at",
+            "seconds",
+            "attempt",
+            "error_code",
+        )
+
+
+class Exported(ExportMixin):
+    """Export of what the list shows, filters and search included, as CSV or JSON.
+
+    There is no import: a photo is nothing without its file, and an answer without its model.
+    """
+
+    # The form that lets one choose columns needs inline scripts, which this site refuses.
+    export_form_class = ExportForm
+    export_formats = [SpreadsheetCSV, JSON]
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        allowed: bool = self.has_view_permission(request)
+        return allowed
+
+
+class PredictionInline(ReadOnly, TabularInline):
+    model = Prediction
+    fields = readonly_fields = (
+        "label",
+        "share",
+        "coloured_verdict",
+        "coloured_status",
+        "model",
+        "created_at",
+    )
+    ordering = ("-id",)
+    show_change_link = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
+        return super().get_queryset(request).select_related("model").defer("model__card")
+
+    @admin.display(description=gettext_lazy("confidence"))
+    def share(self, prediction: Prediction) -> str:
+        return percent(prediction.confidence)
+
+    @admin.display(description=gettext_lazy("verdict"))
+    def coloured_verdict(self, prediction: Prediction) -> SafeString | str:
+        return verdict_badge(prediction)
+
+    @admin.display(description=gettext_lazy("status"))
+    def coloured_status(self, prediction: Prediction) -> SafeString:
+        return badge(prediction.status, prediction.get_status_display())
+
+
+@admin.register(Photo)
+class PhotoAdmin(Exported, NoAddOrChange, LargeTableAdmin):
+    list_display = (
+        "picture",
+        "filename",
+        "owner_link",
+        "dimensions",
+        "file_size",
+        "created_at",
+        "coloured_state",
+        "predictions_link",
+    )
+    list_display_links = ("picture", "filename")
+    list_filter = ("created_at", ("deleted_at", admin.EmptyFieldListFilter))
+    date_hierarchy = "created_at"
+    list_select_related = ("owner",)
+    number_field = ""
+    uuid_field = "pk"
+    digest_field = "pixel_sha256"
+    search_fields = ("filename__istartswith", "owner__username__exact")
+    search_help_text = gettext_lazy(
+        "The beginning of a file name, a whole user name, a photo's id, or the sha256 of its pixels."
+    )
+    actions = ("restore_selected",)
+    resource_classes = (PhotoRows,)
+    inlines = (PredictionInline,)
+    fields = (
+        "picture_large",
+        "filename",
+        "owner",
+        "dimensions",
+        "file_size",
+        "pixel_sha256",
+        "created_at",
+        "deleted_at",
+        "page",
+        "same_pixels",
+    )
+    readonly_fields = ("picture_large", "dimensions", "file_size", "created_at", "page", "same_pixels")
+
+    # Deleting here is what it is on the owner's page: the photo is hidden at once, can be
+    # brought back for a while, and then the sweeper removes the rows and the files.
+    def delete_model(self, request: HttpRequest, obj: Photo) -> None:
+        delete_photos(obj.owner, [obj.pk])
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Photo]) -> None:
+        for owner, ids in by_owner(queryset):
+            delete_photos(owner, ids)
+
+    def get_deleted_objects(
+        self, objs: Iterable[Photo], request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
+        if isinstance(objs, QuerySet):
+            count, names = objs.count(), [photo.filename for photo in objs[:50]]
+        else:
+            names = [photo.filename for photo in objs]
+            count = len(names)
+        lacking = set() if self.has_delete_permission(request) else {str(self.opts.verbose_name)}
+        return names, {str(self.opts.verbose_name_plural): count}, lacking, []
+
+    @admin.action(description=gettext_lazy("Bring the selected photos back"), permissions=["delete"])
+    def restore_selected(self, request: HttpRequest, queryset: QuerySet[Photo]) -> None:
+        back = sum(restore_photos(owner, ids) for owner, ids in by_owner(queryset))
+        said = ngettext("%(count)s photo is back.", "%(count)s photos are back.", back) % {"count": back}
+        self.message_user(request, said, messages.SUCCESS)
+
+    @admin.display(description=gettext_lazy("photo"))
+    def picture(self, photo: Photo) -> SafeString | str:
+        return thumbnail(photo, "thumbnail")
+
+    @admin.display(description=gettext_lazy("photo"))
+    def picture_large(self, photo: Photo) -> SafeString | str:
+        return thumbnail(photo, "thumbnail thumbnail-large")
+
+    @admin.display(description=gettext_lazy("owner"))
+    def owner_link(self, photo: Photo) -> Any:
+        return link(photo.owner)
+
+    @admin.display(description=gettext_lazy("pixels"))
+    def dimensions(self, photo: Photo) -> str:
+        return f"{photo.width} × {photo.height}"
+
+    @admin.display(description=gettext_lazy("original"), ordering="size")
+    def file_size(self, photo: Photo) -> str:
+        return filesizeformat(photo.size)
+
+    @admin.display(description=gettext_lazy("state"), ordering="deleted_at")
+    def coloured_state(self, photo: Photo) -> SafeString | str:
+        return badge("failed", _("deleted")) if photo.deleted_at else ""
+
+    @admin.display(description=gettext_lazy("predictions"))
+    def predictions_link(self, photo: Photo) -> SafeString:
+        return list_link("classifier_prediction", _("predictions"), photo__id__exact=photo.pk)
+
+    @admin.display(description=gettext_lazy("the person's page"))
+    def page(self, photo: Photo) -> SafeString | str:
+        if photo.deleted_at:
+            return "–"
+        return format_html('<a href="{}">{}</a>', photo.get_absolute_url(), _("Open"))
+
+    @admin.display(description=gettext_lazy("the same photo again"))
+    def same_pixels(self, photo: Photo) -> SafeString:
+        return list_link("classifier_photo", _("photos with these pixels"), q=photo.pixel_sha256)
+
+
+class ModelFilter(admin.SimpleListFilter):
+    """The newest models by name, without their cards."""
+
+    title = gettext_lazy("model version")
+    parameter_name = "model__id__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+        return list(ModelVersion.objects.values_list("pk", "name")[:50])
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        try:
+            return queryset.filter(model=int(self.value() or 0)) if self.value() else queryset
+        except ValueError as error:
+            raise IncorrectLookupParameters from error
+
+
+@admin.register(Prediction)
+class PredictionAdmin(Exported, ReadOnly, LargeTableAdmin):
+    list_display = (
+        "id",
+        "picture",
+        "photo_link",
+        "label",
+        "share",
+        "coloured_verdict",
+        "coloured_status",
+        "model_link",
+        "owner_link",
+        "created_at",
+        "seconds",
+    )
+    list_display_links = ("id", "label")
+    list_filter = (
+        "status",
+        "verdict",
+        "label",
+        "is_current",
+        "priority",
+        "created_at",
+        ModelFilter,
+    )
+    date_hierarchy = "created_at"
+    # By the key: the table's own order is that of one person's history.
+    ordering = ("-id",)
+    list_select_related = ("photo", "owner", "model")
+    uuid_field = "photo"
+    digest_field = "input_sha256"
+    search_fields = ("photo__filename__istartswith", "owner__username__exact")
+    search_help_text = gettext_lazy(
+        "A prediction's number, a photo's id, the beginning of a file name, or a whole user name."
+    )
+    resource_classes = (PredictionRows,)
+    fieldsets = (
+        (
+            None,
+            {"fields": ("picture_large", "photo", "owner", "label", "share", "coloured_verdict", "ten")},
+        ),
+        (gettext_lazy("Made by"), {"fields": ("model", "preprocessing", "digest", "receipt", "seconds")}),
+        (
+            gettext_lazy("Work"),
+            {
+                "fields": (
+                    "coloured_status",
+                    "is_current",
+                    "priority",
+                    "created_at",
+                    "finished_at",
+                    "attempt",
+                    "worker",
+                    "lease_expires_at",
+                    "error_code",
+                    "error_detail",
+                )
+            },
+        ),
+    )
+    readonly_fields = ("picture_large", "share", "coloured_verdict", "coloured_status", "ten", "digest")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
+        rows = super().get_queryset(request).select_related(*self.list_select_related)
+        return rows.defer("model__card")
+
+    @admin.display(description=gettext_lazy("photo"))
+    def picture(self, prediction: Prediction) -> SafeString | str:
+        return thumbnail(prediction.photo, "thumbnail")
+
+    @admin.display(description=gettext_lazy("photo"))
+    def picture_large(self, prediction: Prediction) -> SafeString | str:
+        return thumbnail(prediction.photo, "thumbnail thumbnail-large")
+
+    @admin.display(description=gettext_lazy("file name"))
+    def photo_link(self, prediction: Prediction) -> Any:
+        return link(prediction.photo)
+
+    @admin.display(description=gettext_lazy("confidence"))
+    def share(self, prediction: Prediction) -> str:
+        return percent(prediction.confidence)
+
+    @admin.display(description=gettext_lazy("verdict"))
+    def coloured_verdict(self, prediction: Prediction) -> SafeString | str:
+        return verdict_badge(prediction)
+
+    @admin.display(description=gettext_lazy("status"))
+    def coloured_status(self, prediction: Prediction) -> SafeString:
+        return badge(prediction.status, prediction.get_status_display())
+
+    @admin.display(description=gettext_lazy("model version"))
+    def model_link(self, prediction: Prediction) -> Any:
+        return link(prediction.model)
+
+    @admin.display(description=gettext_lazy("owner"))
+    def owner_link(self, prediction: Prediction) -> Any:
+        return link(prediction.owner)
+
+    @admin.display(description=gettext_lazy("probabilities"))
+    def ten(self, prediction: Prediction) -> str:
+        return ", ".join(f"{name} {percent(p)}" for _key, name, p in prediction.ranked) or "–"
+
+    @admin.display(description=gettext_lazy("sha256 of the input's pixels"))
+    def digest(self, prediction: Prediction) -> SafeString:
+        return short(prediction.input_sha256)
+
+
+@admin.register(User)
+class PersonAdmin(UserAdmin):
+    list_display = ("username", "email", "photo_count", "language", "is_staff", "is_active", "date_joined")
+    list_filter = ("is_staff", "is_superuser", "is_active", "language", "date_joined")
+    date_hierarchy = "date_joined"
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = list_max_show_all = 50
+    ordering = ("-id",)
+    search_fields = ("username__istartswith", "email__iexact")
+    search_help_text = gettext_lazy("The beginning of a user name, or a whole e-mail address.")
+    fieldsets = (
+        *UserAdmin.fieldsets,  # type: ignore[misc]
+        (gettext_lazy("On this site"), {"fields": ("language", "photo_count", "predictions_link")}),
+    )
+    readonly_fields = ("photo_count", "predictions_link", "last_login", "date_joined")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        photos = Photo.objects.filter(owner=OuterRef("pk"), deleted_at=None).order_by().values("owner")
+        count = Subquery(photos.annotate(n=Count("pk")).values("n"))
+        return super().get_queryset(request).annotate(photos_now=count)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """People delete their own accounts, files included; an admin locks one out by 'active'."""
+        return False
+
+    @admin.display(description=gettext_lazy("photos"))
+    def photo_count(self, user: Any) -> SafeString | str:
+        if user.pk is None:
+            return "–"
+        return list_link("classifier_photo", user.photos_now or 0, owner__id__exact=user.pk)
+
+    @admin.display(description=gettext_lazy("predictions"))
+    def predictions_link(self, user: User) -> SafeString:
+        return list_link("classifier_prediction", _("predictions"), owner__id__exact=user.pk)
+
+
+@admin.register(LogEntry)
+class LogEntryAdmin(ReadOnly, LargeTableAdmin):
+    """What was done in this admin, and by whom."""
+
+    list_display = ("action_time", "user", "content_type", "object_repr", "get_change_message")
+    list_filter = ("action_flag", "action_time")
+    list_select_related = ("user", "content_type")
+    date_hierarchy = "action_time"
+    ordering = ("-id",)
+    search_fields = ("user__username__exact", "object_repr__startswith")
+    search_help_text = gettext_lazy("A whole user name, or the beginning of an object's name.")
+
+
+# Their own pages would show secrets and session keys.
+admin.site.unregister([Authenticator, UserSession])
+
+
+@admin.register(Authenticator)
+class SecondFactorAdmin(ReadOnly, LargeTableAdmin):
+    """Who has a second factor; the secret itself is shown to nobody. A lost one is deleted."""
+
+    list_display = ("user", "type", "created_at", "last_used_at")
+    list_filter = ("type", "created_at")
+    list_select_related = ("user",)
+    number_field = ""
+    search_fields = ("user__username__exact",)
+    search_help_text = gettext_lazy("A whole user name.")
+    fields = ("user", "type", "created_at", "last_used_at")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("mfa.delete_authenticator")
+
+
+@admin.register(UserSession)
+class UserSessionAdmin(ReadOnly, LargeTableAdmin):
+    """Who is signed in where; never the session's key, which is as good as a password."""
+
+    list_display = ("user", "created_at", "last_seen_at", "ip", "user_agent")
+    list_filter = ("created_at",)
+    list_select_related = ("user",)
+    ordering = ("-id",)
+    search_fields = ("user__username__exact", "ip__startswith")
+    search_help_text = gettext_lazy("A whole user name, or the beginning of an address.")
+    fields = ("user", "created_at", "last_seen_at", "ip", "user_agent")
+
+
+def thumbnail(photo: Photo, classes: str) -> SafeString | str:
+    """A small picture from the private view; deleted photos are shown to nobody."""
+    if photo.deleted_at:
+        return "–"
+    url = reverse("classifier:photo-thumbnail", args=[photo.pk])
+    return format_html('<img class="{}" src="{}" alt="{}" loading="lazy">', classes, url, photo.filename)
+
+
+def verdict_badge(prediction: Prediction) -> SafeString | str:
+    return badge(prediction.verdict, prediction.get_verdict_display()) if prediction.verdict else "–"
+
+
+def by_owner(photos: QuerySet[Photo]) -> list[tuple[User, list[UUID]]]:
+    """The photos' ids, one list for each owner."""
+    ids: dict[int, list[UUID]] = defaultdict(list)
+    for owner, pk in photos.order_by().values_list("owner_id", "pk"):
+        ids[owner].append(pk)
+    return [(user, ids[user.pk]) for user in User.objects.filter(pk__in=ids)]
