@@ -30,6 +30,7 @@ import errno
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -131,7 +132,6 @@ def end_with_parent() -> None:
     """Have Linux end the calling process when its parent dies, however that dies."""
     if sys.platform == "linux":
         import ctypes
-        import signal
 
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG
 
@@ -202,15 +202,15 @@ def become(argv: "list[str]") -> "NoReturn":
 
 
 def main(arguments: "list[str]") -> None:
-    parent = os.getppid()
+    end_with_parent()  # holds for what this process becomes, too
+    # A shell starts what runs in its background with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if verb == "run":
         port = wanted_port()
         if not is_installed("requirements.txt"):
             refuse_taken_port(port)
             install("requirements.txt")
-        if os.getppid() != parent:
-            return  # make was killed meanwhile
         become([str(VENV_PYTHON), "-m", "cifarsite.supervisor"])
     elif verb == "test":
         install("requirements-dev.txt")

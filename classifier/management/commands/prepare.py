@@ -64,7 +64,9 @@ class Command(BaseCommand):
                 ) from error
             if isinstance(error, DatabaseError):
                 raise CommandError(f"The database in DATABASE_URL cannot be used: {error}") from error
-            raise CommandError(f"Files under {settings.VAR_DIR} cannot be written: {error}.") from error
+            raise CommandError(
+                f"{error.filename or settings.VAR_DIR} cannot be used: {error.strerror or error}."
+            ) from error
 
     def prepare(self) -> None:
         if applied := migrate():
