@@ -287,3 +287,211 @@ class AuditEntry(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.created_at:%Y-%m-%d %H:%M} {self.kind}"
+
+
+ANSWER_CHOICES = [
+    *CLASS_CHOICES,
+    ("none_of_the_ten", _("none of the ten")),
+    ("not_sure", _("not sure")),
+]
+
+
+def archive_path(batch: Batch, filename: str) -> str:
+    return f"batches/{batch.pk}/archive.zip"
+
+
+class Batch(Leased):
+    """An archive of photos; its lease is held while its entries are listed. See ``batches``."""
+
+    class State(models.TextChoices):
+        RUNNING = "running", _("running")
+        PAUSED = "paused", _("paused")
+        CANCELLED = "cancelled", _("cancelled")
+        DONE = "done", _("done")
+        FAILED = "failed", _("failed")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(
+        User, on_delete=models.CASCADE, related_name="batches", verbose_name=_("owner")
+    )
+    filename = models.CharField(_("file name"), max_length=255)
+    archive = models.FileField(_("archive"), upload_to=archive_path, max_length=200, blank=True)
+    sha256 = models.CharField(_("sha256 of the archive"), max_length=64)
+    size = models.PositiveBigIntegerField(_("size in bytes"))
+    same_as = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("earlier batch of the same archive"),
+    )
+    truth = models.JSONField(
+        _("truth"), default=dict, blank=True, help_text=_("File name to class, from the person's CSV.")
+    )
+    folders_are_truth = models.BooleanField(_("folders are named after the classes"), default=True)
+    state = models.CharField(_("state"), max_length=9, choices=State.choices, default=State.RUNNING)
+    created_at = models.DateTimeField(_("uploaded at"), auto_now_add=True)
+    # Set when every entry has its row.
+    listed_at = models.DateTimeField(_("listed at"), null=True, editable=False)
+    finished_at = models.DateTimeField(_("finished at"), null=True, editable=False)
+    error_code = models.CharField(_("error code"), max_length=50, blank=True)
+    error_detail = models.TextField(_("error"), blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            models.Index(fields=["owner", "-created_at", "-id"], name="batch_history"),
+            models.Index(fields=["owner", "sha256"], name="batch_same_archive"),
+            models.Index(fields=["created_at"], condition=Q(state="running"), name="batch_open"),
+        ]
+        verbose_name = _("batch")
+        verbose_name_plural = _("batches")
+
+    def __str__(self) -> str:
+        return self.filename
+
+    def get_absolute_url(self) -> str:
+        return reverse("classifier:batch", args=[self.pk])
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in (self.State.RUNNING, self.State.PAUSED)
+
+
+class BatchItem(Leased):
+    """One entry of a batch's archive: waiting, stored as a photo, or refused with a reason."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", _("waiting")
+        RUNNING = "running", _("being read")
+        STORED = "stored", _("stored")
+        REFUSED = "refused", _("refused")
+        CANCELLED = "cancelled", _("cancelled")
+
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items", verbose_name=_("batch"))
+    # The entry's place in the archive: names may occur twice.
+    number = models.PositiveIntegerField(_("number"))
+    name = models.CharField(_("name in the archive"), max_length=1_000)
+    truth = models.CharField(_("truth"), max_length=10, choices=CLASS_CHOICES, blank=True)
+    status = models.CharField(_("status"), max_length=9, choices=Status.choices, default=Status.QUEUED)
+    size = models.PositiveBigIntegerField(_("unpacked bytes"), default=0)
+    photo = models.OneToOneField(
+        Photo,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="batch_item",
+        verbose_name=_("photo"),
+    )
+    error_code = models.CharField(_("error code"), max_length=50, blank=True)
+    error_detail = models.TextField(_("error"), blank=True)
+
+    class Meta:
+        ordering = ["batch", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["batch", "number"], name="one_item_an_entry"),
+        ]
+        indexes = [
+            models.Index(fields=["id"], condition=Q(status__in=["queued", "running"]), name="batchitem_open"),
+        ]
+        verbose_name = _("batch item")
+        verbose_name_plural = _("batch items")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Correction(models.Model):
+    """What one person says is in a photo; 'right' is the model's own label."""
+
+    class State(models.TextChoices):
+        PROPOSED = "proposed", _("proposed")
+        ACCEPTED = "accepted", _("accepted")
+        REJECTED = "rejected", _("rejected")
+
+    photo = models.ForeignKey(
+        Photo, on_delete=models.CASCADE, related_name="corrections", verbose_name=_("photo")
+    )
+    by = models.ForeignKey(User, on_delete=models.CASCADE, related_name="corrections", verbose_name=_("by"))
+    label = models.CharField(_("label"), max_length=15, choices=ANSWER_CHOICES)
+    predicted = models.CharField(_("the model said"), max_length=15, choices=ANSWER_CHOICES, blank=True)
+    confidence = models.FloatField(_("the model's confidence"), null=True)
+    state = models.CharField(_("state"), max_length=8, choices=State.choices, default=State.PROPOSED)
+    created_at = models.DateTimeField(_("made at"), auto_now_add=True)
+    changed_at = models.DateTimeField(_("changed at"), auto_now=True)
+    reviewed_by = models.ForeignKey(
+        User,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("reviewed by"),
+    )
+    reviewed_at = models.DateTimeField(_("reviewed at"), null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["photo", "by"], name="one_correction_a_person"),
+        ]
+        indexes = [
+            models.Index(fields=["label"], condition=Q(state="proposed"), name="correction_open"),
+        ]
+        verbose_name = _("correction")
+        verbose_name_plural = _("corrections")
+
+    def __str__(self) -> str:
+        return f"{self.photo_id}: {self.label}"
+
+    @property
+    def agrees(self) -> bool:
+        """The person says what the model said."""
+        return bool(self.predicted) and self.label == self.predicted
+
+
+def example_path(example: Example, filename: str) -> str:
+    return f"photos/{example.photo_id.hex[:2]}/{example.photo_id}/example.png"
+
+
+class Example(models.Model):
+    """The label that a reviewer accepted for a photo, and the 32x32 pixels that may train a model."""
+
+    photo = models.OneToOneField(
+        Photo, on_delete=models.CASCADE, related_name="example", verbose_name=_("photo")
+    )
+    label = models.CharField(_("label"), max_length=15, choices=ANSWER_CHOICES)
+    image = models.FileField(_("32x32 image"), upload_to=example_path, max_length=200)
+    sha256 = models.CharField(_("sha256 of the pixels"), max_length=64)
+    # The place of a nearly equal image in CIFAR-10's test split: such a photo never trains.
+    twin = models.PositiveIntegerField(_("nearly the same test image"), null=True, blank=True)
+    accepted_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("accepted by")
+    )
+    accepted_at = models.DateTimeField(_("accepted at"), auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("accepted example")
+        verbose_name_plural = _("accepted examples")
+
+    def __str__(self) -> str:
+        return f"{self.photo_id}: {self.label}"
+
+
+class Consent(models.Model):
+    """May the photos that a person corrects train models? Remembered, and revocable."""
+
+    user = models.OneToOneField(
+        User, on_delete=models.CASCADE, related_name="consent", verbose_name=_("user")
+    )
+    given = models.BooleanField(_("given"))
+    changed_at = models.DateTimeField(_("changed at"), auto_now=True)
+
+    class Meta:
+        ordering = ["user"]
+        verbose_name = _("consent to train on photos")
+        verbose_name_plural = _("consents to train on photos")
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.given}"
