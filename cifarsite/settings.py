@@ -197,6 +197,10 @@ RUNS_DIR = VAR_DIR / "runs"
 UPLOAD_MAX_MB = number("UPLOAD_MAX_MB", 20, 1)
 UPLOAD_MAX_MEGAPIXELS = number("UPLOAD_MAX_MEGAPIXELS", 40, 1)
 QUOTA_PHOTOS = number("QUOTA_PHOTOS", 100_000, 1)
+# An archive of photos: its own size, how many files it holds, and what they unpack to in all.
+BATCH_MAX_MB = number("BATCH_MAX_MB", 2_048, 1)
+BATCH_MAX_FILES = number("BATCH_MAX_FILES", 10_000, 1)
+BATCH_MAX_UNPACKED_MB = number("BATCH_MAX_UNPACKED_MB", 20_480, 1)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 FILE_UPLOAD_TEMP_DIR = None
@@ -225,6 +229,7 @@ CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {
     "classifier.tasks.predict": {"queue": "predict"},
     "classifier.tasks.predict_bulk": {"queue": "batch"},
+    "classifier.tasks.unpack": {"queue": "batch"},
     "classifier.tasks.*": {"queue": "default"},
     "training.tasks.train": {"queue": "train"},
     "training.tasks.*": {"queue": "default"},
