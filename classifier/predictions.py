@@ -34,14 +34,15 @@ Status = Prediction.Status
 LOST = "The worker was lost %d times while it looked at this photo. Ask again, or try another photo."
 
 
-def request_prediction(photo: Photo, prediction: Prediction) -> None:
+def request_prediction(photo: Photo, prediction: Prediction, *, wake_worker: bool = True) -> None:
     """Save a pending prediction as the photo's present one, and wake a worker on commit."""
     prediction.photo_created_at = photo.created_at
     with transaction.atomic():
         photo.predictions.filter(is_current=True).update(is_current=False)
         prediction.photo = photo
         prediction.save()
-        transaction.on_commit(partial(wake, prediction.priority))
+        if wake_worker:
+            transaction.on_commit(partial(wake, prediction.priority))
 
 
 def wake(priority: int = Prediction.Priority.INTERACTIVE) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Callable
 from typing import BinaryIO
 
 from django.conf import settings
@@ -57,8 +58,15 @@ def store_photo(
     filename: str,
     preprocessing: str,
     priority: Prediction.Priority,
+    record: Callable[[Photo], None] | None = None,
+    wake_worker: bool = True,
 ) -> Photo:
-    """Write the files, then the rows; a failure takes the files away again."""
+    """Write the files, then the rows; a failure takes the files away again.
+
+    Args:
+        record: runs in the transaction of the rows; what it raises undoes them and is raised.
+        wake_worker: False where whoever stores many wakes a worker once.
+    """
     photo = Photo(
         owner=owner,
         filename=filename,
@@ -85,7 +93,9 @@ def store_photo(
             written.append(field.name)
         with transaction.atomic():
             photo.save()
-            request_prediction(photo, prediction)
+            request_prediction(photo, prediction, wake_worker=wake_worker)
+            if record:
+                record(photo)
     except BaseException as error:
         _remove(written)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
