@@ -64,7 +64,9 @@ VERSIONS: dict[str, Preprocessing] = {
     version.name: version
     for version in (
         Preprocessing("squash32-v1", (32, 32), squash(32, 32), "The full frame, squashed to 32x32 pixels."),
-        Preprocessing("squash128-v1", (128, 128), squash(128, 128), "The full frame, squashed to 128x128 pixels."),
+        Preprocessing(
+            "squash128-v1", (128, 128), squash(128, 128), "The full frame, squashed to 128x128 pixels."
+        ),
     )
 }
 

@@ -1,0 +1,146 @@
+"""How fast does a 12-megapixel photo come in? Against the way that a site without this has.
+
+    python -m benchmarks.intake [--n 15]
+
+Ours (``check_image``): checked, turned, converted to sRGB, display copy, thumbnail, model input,
+hashes. Plain: ``Image.open``, ``exif_transpose``, then the same three pictures from the full
+frame, the display copy at full size. Shortest: the same, but only one small picture. Isolated:
+ours through the decoder process, as the web site calls it; and a small photo both ways, for what
+the process costs. All run in turn; the processor's time is given too, since it hardly changes
+when other work makes the clock slower.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL
+from PIL import Image, ImageOps
+
+from classifier.decoder import check_isolated
+from classifier.image_checks import JPEG_QUALITY, Limits, check_image
+
+RESULT = Path(__file__).parent / "results" / "intake.json"
+LIMITS = Limits(max_bytes=20 * 1024 * 1024, max_pixels=40_000_000)
+VERSION = "squash32-v1"
+UPRIGHT_PHONE = 6  # the EXIF turn of a phone held upright
+
+
+def make_photo(width: int, height: int) -> bytes:
+    """A JPEG with soft shapes, edges and some noise: about 0.3 bytes a pixel, as phones make."""
+    random = np.random.default_rng(0)
+    coarse = Image.fromarray(random.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    soft = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.int16)
+    noise = random.normal(0, 9, (height, width, 1)).astype(np.int16)
+    image = Image.fromarray((soft + noise).clip(0, 255).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = UPRIGHT_PHONE
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=90, exif=exif)
+    return file.getvalue()
+
+
+def ours(photo: bytes) -> None:
+    check_image(photo, preprocessing=VERSION, limits=LIMITS)
+
+
+def isolated(photo: bytes) -> None:
+    check_isolated(photo, preprocessing=VERSION, limits=LIMITS)
+
+
+def plain(photo: bytes) -> None:
+    image = _open_turned(photo)
+    image.save(io.BytesIO(), "JPEG", quality=JPEG_QUALITY)
+    image.resize((240, 320)).save(io.BytesIO(), "JPEG", quality=JPEG_QUALITY)
+    image.resize((32, 32)).save(io.BytesIO(), "PNG")
+
+
+def shortest(photo: bytes) -> None:
+    image = _open_turned(photo)
+    image.save(io.BytesIO(), "JPEG", quality=JPEG_QUALITY)
+    image.resize((32, 32)).save(io.BytesIO(), "PNG")
+
+
+def _open_turned(photo: bytes) -> Image.Image:
+    return ImageOps.exif_transpose(Image.open(io.BytesIO(photo))).convert("RGB")
+
+
+Medians = dict[str, float]
+
+
+def measure(ways: dict[str, tuple[Callable[[bytes], None], bytes]], n: int) -> tuple[Medians, Medians]:
+    """Median milliseconds of each way by the clock and by this process's processor time.
+
+    All run in turn, after one run that does not count.
+    """
+    clock: dict[str, list[float]] = {name: [] for name in ways}
+    processor: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(n + 1):
+        for name, (way, photo) in ways.items():
+            start, start_processor = time.perf_counter(), time.process_time()
+            way(photo)
+            if turn:
+                clock[name].append(time.perf_counter() - start)
+                processor[name].append(time.process_time() - start_processor)
+    return _medians(clock), _medians(processor)
+
+
+def _medians(seconds: dict[str, list[float]]) -> Medians:
+    return {name: round(statistics.median(values) * 1000, 2) for name, values in seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=15)
+    n = parser.parse_args().n
+    photo, small = make_photo(4000, 3000), make_photo(500, 375)
+    clock, processor = measure(
+        {
+            "ours": (ours, photo),
+            "plain": (plain, photo),
+            "shortest": (shortest, photo),
+            "isolated": (isolated, photo),
+            "small": (ours, small),
+            "small_isolated": (isolated, small),
+        },
+        n,
+    )
+    result = {
+        "photo": {"pixels": [4000, 3000], "bytes": len(photo)},
+        "n": n,
+        "median_ms": clock,
+        "median_processor_ms": {name: processor[name] for name in ("ours", "plain", "shortest")},
+        "ratio": round(clock["plain"] / clock["ours"], 2),
+        "ratio_processor": round(processor["plain"] / processor["ours"], 2),
+        "ratio_shortest": round(clock["shortest"] / clock["ours"], 2),
+        "ratio_shortest_processor": round(processor["shortest"] / processor["ours"], 2),
+        "isolation_costs_ms": round(clock["small_isolated"] - clock["small"], 2),
+        "machine": {
+            "cpus": os.cpu_count(),
+            "load": round(os.getloadavg()[0], 1),
+            "system": platform.system(),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "pillow": PIL.__version__,
+        },
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"12-megapixel JPEG of {len(photo) / 1e6:.1f} MB, n = {n}, medians in ms: {clock}")
+    for name in ("plain", "shortest"):
+        by_clock, by_processor = (times[name] / times["ours"] for times in (clock, processor))
+        print(f"{name} / ours = {by_clock:.2f} by the clock, {by_processor:.2f} by the processor's time")
+    print(f"the decoder process costs {result['isolation_costs_ms']} ms a photo")
+
+
+if __name__ == "__main__":
+    main()
