@@ -27,6 +27,10 @@ class TrainingError(Exception):
     """The run cannot go on; the message says why."""
 
 
+class StopTraining(Exception):
+    """A callback raises it between two steps: the run ends with its best whole epoch."""
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A trained model with the weights of its best epoch.
@@ -48,6 +52,7 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint_folder: Path | None = None,
     strategy: tf.distribute.Strategy | None = None,
+    deterministic: bool = False,
 ) -> Fitted:
     """Train ``recipe`` on ``data``, going on from the newest checkpoint where there is one.
 
@@ -56,6 +61,7 @@ def fit(
         callbacks: Keras callbacks; they run after the epoch's checkpoint is on the disk.
         checkpoint_folder: keeps two checkpoints; None keeps none.
         strategy: a ``tf.distribute`` strategy; None trains on one device.
+        deterministic: the same weights bit for bit from the same arguments, for some speed.
 
     Raises:
         ParameterError: a parameter is unknown or out of range.
@@ -63,6 +69,8 @@ def fit(
         OSError: a checkpoint could not be written.
     """
     values = recipe.clean(values)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(int(values["seed"]))
     steps = math.ceil(len(data.x_train) / int(values["batch_size"]))
     with strategy.scope() if strategy else contextlib.nullcontext():
@@ -71,16 +79,17 @@ def fit(
     state = _State(model, len(data.x_train), int(values.get("patience", 0)), checkpoint_folder)
     first_epoch = state.restore()
     if first_epoch < int(values["epochs"]) and not state.exhausted:
-        model.fit(
-            _training_batches(recipe, data, values, first_epoch),
-            steps_per_epoch=steps,
-            initial_epoch=first_epoch,
-            epochs=int(values["epochs"]),
-            validation_data=_validation_batches(recipe, data),
-            callbacks=[state, *callbacks],
-            shuffle=False,  # the recipe fixes the order
-            verbose=0,
-        )
+        with contextlib.suppress(StopTraining):
+            model.fit(
+                _training_batches(recipe, data, values, first_epoch),
+                steps_per_epoch=steps,
+                initial_epoch=first_epoch,
+                epochs=int(values["epochs"]),
+                validation_data=_validation_batches(recipe, data),
+                callbacks=[state, *callbacks],
+                shuffle=False,  # the recipe fixes the order
+                verbose=0,
+            )
     state.use_best_weights()
     if recipe.finish:
         model = recipe.finish(model, data, values)

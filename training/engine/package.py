@@ -118,7 +118,6 @@ def saved(model: keras.Model) -> bytes:
         packed = io.BytesIO()
         with zipfile.ZipFile(path) as stored, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as deflated:
             for entry in stored.infolist():
-                # A fixed date: the same weights give the same sha256.
                 deflated.writestr(zipfile.ZipInfo(entry.filename), stored.read(entry), zipfile.ZIP_DEFLATED)
     return packed.getvalue()
 

@@ -1,0 +1,98 @@
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from training.engine import checkpoints
+from training.engine.fit import TrainingError, fit
+from training.engine.tests.synthetic import small_training_data
+from training.engine.tests.tiny_recipe import RECIPE
+
+RUN = [sys.executable, "-m", "training.engine.tests.fit_tiny"]
+
+
+def run(folder, name, die_after=0, patience=0):
+    """Fit in a process of its own; return its exit status, weights and note."""
+    result = folder / f"{name}.npz"
+    arguments = [folder / name, result, die_after, patience]
+    status = subprocess.run([*RUN, *map(str, arguments)], check=False, timeout=300).returncode
+    if status:
+        return status, None, None
+    with np.load(result) as file:
+        return status, [file[key] for key in file.files], json.loads(result.with_suffix(".json").read_text())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("whole"), "whole")
+
+
+def test_a_run_killed_after_any_epoch_ends_with_the_same_weights_bit_for_bit(uninterrupted, tmp_path):
+    for epoch in (1, 4):  # killed twice in one run
+        status, _, _ = run(tmp_path, "killed", die_after=epoch)
+        assert status == -signal.SIGKILL
+    _, weights, note = run(tmp_path, "killed")
+    _, expected_weights, expected_note = uninterrupted
+    assert note == expected_note
+    assert all((a == b).all() for a, b in zip(weights, expected_weights, strict=True))
+
+
+def test_a_damaged_checkpoint_costs_one_epoch_and_nothing_else(uninterrupted, tmp_path):
+    run(tmp_path, "damaged", die_after=4)
+    newest = max((tmp_path / "damaged").glob("epoch-*.npz"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    assert checkpoints.load_latest(tmp_path / "damaged").epoch == 3
+    _, weights, note = run(tmp_path, "damaged")
+    assert note == uninterrupted[2]
+    assert all((a == b).all() for a, b in zip(weights, uninterrupted[1], strict=True))
+
+
+def test_a_finished_run_is_not_trained_again(uninterrupted, tmp_path):
+    run(tmp_path, "again")
+    status, weights, _ = run(tmp_path, "again", die_after=1)  # would die if it trained
+    assert status == 0
+    assert all((a == b).all() for a, b in zip(weights, uninterrupted[1], strict=True))
+
+
+def test_early_stopping_keeps_the_best_epoch_and_is_the_same_after_a_kill(tmp_path):
+    _, weights, note = run(tmp_path, "whole", patience=1)
+    epochs = len(note["history"]["loss"])
+    assert note["best"] == epochs - 1 or epochs == 6
+    run(tmp_path, "killed", die_after=1, patience=1)
+    _, resumed, resumed_note = run(tmp_path, "killed", patience=1)
+    assert resumed_note == note
+    assert all((a == b).all() for a, b in zip(weights, resumed, strict=True))
+
+
+def test_the_history_has_one_number_an_epoch():
+    fitted = fit(RECIPE, small_training_data(100), {"epochs": 2})
+    assert set(fitted.history) >= {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}
+    assert all(len(numbers) == 2 for numbers in fitted.history.values())
+    assert all(number > 0 for number in fitted.history["images_per_second"])
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_its_reason():
+    with pytest.raises(TrainingError, match="try a smaller learning rate"):
+        fit(RECIPE, small_training_data(100), {"epochs": 3, "learning_rate": 1e30})
+
+
+def test_checkpoints_survive_a_kill_between_writing_and_renaming(tmp_path):
+    note = {"history": {"loss": [1.0]}}
+    checkpoints.save(tmp_path, checkpoints.Checkpoint(1, {"model/0": np.ones(3)}, note))
+    # What a kill before the rename leaves behind:
+    (tmp_path / ".epoch-00002-abc.npz.123.part").write_bytes(b"half")
+    loaded = checkpoints.load_latest(tmp_path)
+    assert loaded.epoch == 1
+    assert loaded.note == note
+
+
+def test_two_checkpoints_are_kept(tmp_path):
+    for epoch in range(1, 5):
+        checkpoints.save(tmp_path, checkpoints.Checkpoint(epoch, {"model/0": np.full(3, epoch)}, {}))
+    assert len(list(tmp_path.iterdir())) == 2
+    assert checkpoints.load_latest(tmp_path).arrays["model/0"][0] == 4
