@@ -1,11 +1,14 @@
 """The sweeper: needs the database alone, so it works while the broker is down."""
 
 from classifier import history, predictions
+from training import jobs, schedule
 
 
 def sweep() -> dict[str, int]:
     """One pass; returns what it did, by name."""
     return {
         **predictions.recover(),
+        **jobs.recover_jobs(),
+        **schedule.run_schedule(),
         "photos_purged": history.purge_deleted(),
     }

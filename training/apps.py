@@ -1,4 +1,7 @@
+from importlib import import_module
+
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 
@@ -8,3 +11,8 @@ class TrainingConfig(AppConfig):
 
     def ready(self) -> None:
         from training import heartbeat  # noqa: F401  (connects Celery's signals)
+        from training.engine.recipes import RECIPES
+
+        for module in settings.EXTRA_RECIPES:
+            recipe = import_module(module).RECIPE
+            RECIPES[recipe.name] = recipe

@@ -64,6 +64,28 @@ class DatasetVersion(models.Model):
         return self.name
 
 
+class DatasetImage(models.Model):
+    """Which photo is in which dataset version: so that a withdrawn one marks what it is in.
+
+    ``source`` names the photo without a foreign key: the photo may be deleted, the mark stays.
+    """
+
+    dataset = models.ForeignKey(
+        DatasetVersion, on_delete=models.CASCADE, related_name="images", verbose_name=_("dataset")
+    )
+    source = models.UUIDField(_("photo"), db_index=True)
+    withdrawn_at = models.DateTimeField(_("withdrawn at"), null=True, blank=True)
+
+    class Meta:
+        ordering = ["dataset", "id"]
+        constraints = [models.UniqueConstraint(fields=["dataset", "source"], name="image_once_a_dataset")]
+        verbose_name = _("image of a dataset")
+        verbose_name_plural = _("images of datasets")
+
+    def __str__(self) -> str:
+        return f"{self.dataset}: {self.source}"
+
+
 class TrainingJob(Leased):
     """One request to train; the row is the truth about it. Transitions: ``training.jobs``."""
 
@@ -97,6 +119,8 @@ class TrainingJob(Leased):
     stop_requested = models.BooleanField(_("stop requested"), default=False, editable=False)
     step = models.PositiveIntegerField(_("step in the epoch"), default=0, editable=False)
     steps = models.PositiveIntegerField(_("steps an epoch"), default=0, editable=False)
+    # What the run last said of itself: images a second, processor, memory, lines of its log.
+    live = models.JSONField(_("live"), default=dict, blank=True, editable=False)
     error_code = models.CharField(_("error code"), max_length=50, blank=True, editable=False)
     error_detail = models.TextField(_("error"), blank=True, editable=False)
     traceback = models.TextField(_("traceback"), blank=True, editable=False)
@@ -116,6 +140,63 @@ class TrainingJob(Leased):
     @property
     def is_over(self) -> bool:
         return self.state not in (self.State.QUEUED, self.State.RUNNING)
+
+
+class JobEvent(AppendOnly):
+    """One step in the life of a job: who did what, and when. Append-only."""
+
+    job = models.ForeignKey(
+        TrainingJob, on_delete=models.CASCADE, related_name="events", verbose_name=_("training job")
+    )
+    what = models.CharField(_("what"), max_length=30)
+    detail = models.TextField(_("detail"), blank=True)
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("by"),
+    )
+    at = models.DateTimeField(_("at"), auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        verbose_name = _("event of a job")
+        verbose_name_plural = _("events of jobs")
+
+    def __str__(self) -> str:
+        return f"#{self.job_id} {self.what}"
+
+
+class Schedule(models.Model):
+    """When the site trains by itself; one row. See ``training.schedule``."""
+
+    enabled = models.BooleanField(_("on"), default=False)
+    every_days = models.PositiveSmallIntegerField(
+        _("every so many days"), default=7, help_text=_("0: not by the calendar.")
+    )
+    after_corrections = models.PositiveIntegerField(
+        _("after so many accepted corrections"), default=0, help_text=_("0: not by their number.")
+    )
+    recipe = models.CharField(_("recipe"), max_length=50, default="fast_cnn")
+    parameters = models.JSONField(_("parameters"), default=dict, blank=True)
+    auto_promote = models.BooleanField(
+        _("promote by itself"),
+        default=False,
+        help_text=_("The new model goes live if the gate lets it through."),
+    )
+    last_run_at = models.DateTimeField(_("last run"), null=True, blank=True, editable=False)
+    last_job = models.ForeignKey(
+        TrainingJob, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
+
+    class Meta:
+        verbose_name = _("schedule")
+        verbose_name_plural = _("schedule")
+
+    def __str__(self) -> str:
+        return self.recipe
 
 
 class Epoch(models.Model):

@@ -1,0 +1,54 @@
+import ctypes
+import os
+import resource
+import signal
+import sys
+from argparse import ArgumentParser
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from training.models import TrainingJob
+
+PR_SET_PDEATHSIG = 1
+
+
+class Command(BaseCommand):
+    help = "Train a job that a worker has claimed. Workers start this; people use 'manage.py train'."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("job", type=int)
+        parser.add_argument("claim", type=UUID, help="The worker's claim: without it nothing is written.")
+        parser.add_argument("--parent", type=int, help="End when this process is gone.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["parent"]:
+            end_with(options["parent"])
+        limit_memory(settings.TRAINING_MEMORY_MB)
+        job = TrainingJob.objects.filter(pk=options["job"], claim=options["claim"]).first()
+        if job is None:
+            raise CommandError("That claim on the job is not valid any more.")
+        # Only now: it imports TensorFlow.
+        from training import jobs, trainer
+
+        try:
+            trainer.run(job)
+        except jobs.ClaimLost as error:
+            raise CommandError(str(error)) from error
+
+
+def end_with(parent: int) -> None:
+    """Have Linux kill this process when the worker that started it dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise CommandError("The worker that started this run is gone.")
+
+
+def limit_memory(megabytes: int) -> None:
+    """Refuse this process more memory of its own than that; 0: no limit."""
+    if megabytes:
+        limit = megabytes * 2**20
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

@@ -1,0 +1,33 @@
+"""What the training workers run; the work is in ``training.runner``."""
+
+import mmap
+import os
+from typing import Any
+
+from celery import shared_task
+from celery.signals import worker_ready, worker_shutting_down
+
+from training import jobs, runner
+
+# One byte that the worker shares with the processes it forks: 1 when it was asked to end, since
+# Celery lets a running task finish, however long that takes.
+_ending = mmap.mmap(-1, 1)
+
+
+@shared_task(bind=True)
+def train(self: Any) -> int:
+    worker = os.getppid()
+    # A parent that changed: the worker was killed, and this process is left over.
+    return runner.train_next(self.request.hostname, lambda: bool(_ending[0]) or os.getppid() != worker)
+
+
+@worker_shutting_down.connect
+def end(**kwargs: Any) -> None:
+    _ending[0] = 1
+
+
+@worker_ready.connect
+def look(sender: Any, **kwargs: Any) -> None:
+    """What waited for a worker does not wait for the sweeper too."""
+    if any(queue.name == jobs.QUEUE for queue in sender.task_consumer.queues):
+        jobs.wake()
