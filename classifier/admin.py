@@ -1,23 +1,15 @@
-"""The admin's tables of people, their photos and the answers."""
+"""The admin's tables of photos and the answers to them; those of people: ``classifier.admin_people``."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import tablib
-
-# Imported from their admin modules, so that those are registered before they are replaced here.
-from allauth.mfa.admin import Authenticator
-from allauth.usersessions.admin import UserSession
 from django.contrib import admin, messages
-from django.contrib.admin.models import LogEntry
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.auth.admin import UserAdmin
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
@@ -25,13 +17,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
-from import_export.admin import ExportMixin
-from import_export.fields import Field
-from import_export.formats.base_formats import CSV, JSON
-from import_export.forms import ExportForm
-from import_export.resources import ModelResource
-from import_export.widgets import Widget
 
+from classifier import admin_people  # noqa: F401 - registers its tables
+from classifier.admin_exports import Exported, PhotoRows, PredictionRows
 from classifier.history import delete_photos, restore_photos
 from classifier.models import Photo, Prediction, User
 from training.admin_base import (
@@ -46,106 +34,6 @@ from training.admin_base import (
     short,
 )
 from training.models import ModelVersion
-
-# A spreadsheet takes a cell that begins with one of these for a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-
-class Plain(Widget):
-    """A value as it is: JSON keeps numbers, times are ISO 8601."""
-
-    def render(self, value: Any, obj: Any = None, **kwargs: Any) -> Any:
-        if isinstance(value, datetime):
-            return value.isoformat()
-        return str(value) if isinstance(value, UUID) else value
-
-
-class SpreadsheetCSV(CSV):
-    """CSV in which no cell is a formula: an apostrophe makes it text."""
-
-    def export_data(self, dataset: Any, **kwargs: Any) -> Any:
-        rows = (tuple(map(_as_text, row)) for row in dataset)
-        return super().export_data(tablib.Dataset(*rows, headers=dataset.headers), **kwargs)
-
-
-def _as_text(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
-
-
-class Rows(ModelResource):
-    """Rows for an export; files stay where they are, their paths too."""
-
-    owner = Field("owner__username", "owner", Plain())
-
-    @classmethod
-    def widget_from_django_field(cls, f: Any, default: Any = Plain) -> type[Widget]:
-        return Plain
-
-    @classmethod
-    def widget_kwargs_for_field(cls, field_name: str, django_field: Any) -> dict[str, Any]:
-        return {}
-
-
-class PhotoRows(Rows):
-    class Meta:
-        model = Photo
-        fields = export_order = (
-            "id",
-            "owner",
-            "filename",
-            "width",
-            "height",
-            "size",
-            "pixel_sha256",
-            "created_at",
-            "deleted_at",
-        )
-
-
-class PredictionRows(Rows):
-    photo = Field("photo_id", "photo", Plain())
-    filename = Field("photo__filename", "filename", Plain())
-    model = Field("model__name", "model", Plain())
-    model_sha256 = Field("model__sha256", "model_sha256", Plain())
-
-    class Meta:
-        model = Prediction
-        fields = export_order = (
-            "id",
-            "photo",
-            "filename",
-            "owner",
-            "is_current",
-            "status",
-            "label",
-            "confidence",
-            "verdict",
-            "probabilities",
-            "model",
-            "model_sha256",
-            "preprocessing",
-            "input_sha256",
-            "created_at",
-            "finished_at",
-            "seconds",
-            "attempt",
-            "error_code",
-        )
-
-
-class Exported(ExportMixin):
-    """Export of what the list shows, filters and search included, as CSV or JSON.
-
-    There is no import: a photo is nothing without its file, and an answer without its model.
-    """
-
-    # The form that lets one choose columns needs inline scripts, which this site refuses.
-    export_form_class = ExportForm
-    export_formats = [SpreadsheetCSV, JSON]
-
-    def has_export_permission(self, request: HttpRequest) -> bool:
-        allowed: bool = self.has_view_permission(request)
-        return allowed
 
 
 class PredictionInline(ReadOnly, TabularInline):
@@ -265,7 +153,7 @@ class PhotoAdmin(Exported, NoAddOrChange, LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("state"), ordering="deleted_at")
     def coloured_state(self, photo: Photo) -> SafeString | str:
-        return badge("failed", _("deleted")) if photo.deleted_at else ""
+        return badge("deleted", _("deleted")) if photo.deleted_at else ""
 
     @admin.display(description=gettext_lazy("predictions"))
     def predictions_link(self, photo: Photo) -> SafeString:
@@ -403,89 +291,6 @@ class PredictionAdmin(Exported, ReadOnly, LargeTableAdmin):
     @admin.display(description=gettext_lazy("sha256 of the input's pixels"))
     def digest(self, prediction: Prediction) -> SafeString:
         return short(prediction.input_sha256)
-
-
-@admin.register(User)
-class PersonAdmin(UserAdmin):
-    list_display = ("username", "email", "photo_count", "language", "is_staff", "is_active", "date_joined")
-    list_filter = ("is_staff", "is_superuser", "is_active", "language", "date_joined")
-    date_hierarchy = "date_joined"
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    list_per_page = list_max_show_all = 50
-    ordering = ("-id",)
-    search_fields = ("username__istartswith", "email__iexact")
-    search_help_text = gettext_lazy("The beginning of a user name, or a whole e-mail address.")
-    fieldsets = (
-        *UserAdmin.fieldsets,  # type: ignore[misc]
-        (gettext_lazy("On this site"), {"fields": ("language", "photo_count", "predictions_link")}),
-    )
-    readonly_fields = ("photo_count", "predictions_link", "last_login", "date_joined")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        photos = Photo.objects.filter(owner=OuterRef("pk"), deleted_at=None).order_by().values("owner")
-        count = Subquery(photos.annotate(n=Count("pk")).values("n"))
-        return super().get_queryset(request).annotate(photos_now=count)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """People delete their own accounts, files included; an admin locks one out by 'active'."""
-        return False
-
-    @admin.display(description=gettext_lazy("photos"))
-    def photo_count(self, user: Any) -> SafeString | str:
-        if user.pk is None:
-            return "–"
-        return list_link("classifier_photo", user.photos_now or 0, owner__id__exact=user.pk)
-
-    @admin.display(description=gettext_lazy("predictions"))
-    def predictions_link(self, user: User) -> SafeString:
-        return list_link("classifier_prediction", _("predictions"), owner__id__exact=user.pk)
-
-
-@admin.register(LogEntry)
-class LogEntryAdmin(ReadOnly, LargeTableAdmin):
-    """What was done in this admin, and by whom."""
-
-    list_display = ("action_time", "user", "content_type", "object_repr", "get_change_message")
-    list_filter = ("action_flag", "action_time")
-    list_select_related = ("user", "content_type")
-    date_hierarchy = "action_time"
-    ordering = ("-id",)
-    search_fields = ("user__username__exact", "object_repr__startswith")
-    search_help_text = gettext_lazy("A whole user name, or the beginning of an object's name.")
-
-
-# Their own pages would show secrets and session keys.
-admin.site.unregister([Authenticator, UserSession])
-
-
-@admin.register(Authenticator)
-class SecondFactorAdmin(ReadOnly, LargeTableAdmin):
-    """Who has a second factor; the secret itself is shown to nobody. A lost one is deleted."""
-
-    list_display = ("user", "type", "created_at", "last_used_at")
-    list_filter = ("type", "created_at")
-    list_select_related = ("user",)
-    number_field = ""
-    search_fields = ("user__username__exact",)
-    search_help_text = gettext_lazy("A whole user name.")
-    fields = ("user", "type", "created_at", "last_used_at")
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("mfa.delete_authenticator")
-
-
-@admin.register(UserSession)
-class UserSessionAdmin(ReadOnly, LargeTableAdmin):
-    """Who is signed in where; never the session's key, which is as good as a password."""
-
-    list_display = ("user", "created_at", "last_seen_at", "ip", "user_agent")
-    list_filter = ("created_at",)
-    list_select_related = ("user",)
-    ordering = ("-id",)
-    search_fields = ("user__username__exact", "ip__startswith")
-    search_help_text = gettext_lazy("A whole user name, or the beginning of an address.")
-    fields = ("user", "created_at", "last_seen_at", "ip", "user_agent")
 
 
 def thumbnail(photo: Photo, classes: str) -> SafeString | str:

@@ -1,4 +1,4 @@
-"""The admin's tables of training: jobs, models, reports and the ledger of what was live."""
+"""The admin's tables of models, reports and the ledger of what was live; jobs: ``training.admin_jobs``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat, truncatechars
 from django.template.response import TemplateResponse
@@ -22,9 +22,7 @@ from django.utils.translation import gettext_lazy
 
 from training.admin_base import (
     LargeTableAdmin,
-    NoAddOrChange,
     ReadOnly,
-    TabularInline,
     badge,
     link,
     list_link,
@@ -32,141 +30,16 @@ from training.admin_base import (
     short,
     worker_badge,
 )
-from training.engine.recipes import RECIPES
+from training.admin_jobs import RecipeFilter
 from training.gate import examine
 from training.models import (
     DatasetVersion,
-    Epoch,
     EvaluationReport,
     ModelVersion,
     Promotion,
-    TrainingJob,
     Worker,
 )
 from training.promotion import PromotionRefused, promote, roll_back
-
-
-class RecipeFilter(admin.SimpleListFilter):
-    """The recipes of this site, known without reading the table."""
-
-    title = gettext_lazy("recipe")
-    parameter_name = "recipe"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in RECIPES]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(recipe=self.value()) if self.value() else queryset
-
-
-class EpochInline(ReadOnly, TabularInline):
-    model = Epoch
-    ordering = ["number"]
-    fields = readonly_fields = (
-        "number",
-        "loss",
-        "accuracy",
-        "val_loss",
-        "val_accuracy",
-        "learning_rate",
-        "seconds",
-        "images_per_second",
-    )
-
-
-@admin.register(TrainingJob)
-class TrainingJobAdmin(NoAddOrChange, LargeTableAdmin):
-    list_display = (
-        "id",
-        "recipe",
-        "coloured_state",
-        "epochs_done",
-        "requester",
-        "created_at",
-        "started_at",
-        "finished_at",
-        "made",
-    )
-    list_display_links = ("id", "recipe")
-    list_filter = ("state", RecipeFilter, "created_at")
-    date_hierarchy = "created_at"
-    list_select_related = ("requested_by",)
-    search_fields = ("recipe__startswith", "requested_by__username__exact")
-    search_help_text = gettext_lazy("A job's number, a recipe, or the user name of who asked for it.")
-    view_on_site = True
-    inlines = (EpochInline,)
-    fieldsets = (
-        (None, {"fields": ("recipe", "parameters", "dataset", "coloured_state", "made")}),
-        (gettext_lazy("Asked for"), {"fields": ("requested_by", "created_at")}),
-        (
-            gettext_lazy("Run"),
-            {
-                "fields": (
-                    "started_at",
-                    "finished_at",
-                    "progress",
-                    "attempt",
-                    "worker",
-                    "lease_expires_at",
-                    "cancel_requested",
-                    "stop_requested",
-                )
-            },
-        ),
-        (gettext_lazy("Error"), {"fields": ("error_code", "error_detail", "trace")}),
-    )
-    readonly_fields = ("coloured_state", "made", "progress", "trace")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[TrainingJob]:
-        models = Prefetch("models", ModelVersion.objects.only("name", "job"))
-        epochs = Epoch.objects.filter(job=OuterRef("pk")).order_by().values("job")
-        rows = super().get_queryset(request).defer("traceback").prefetch_related(models)
-        return rows.annotate(epoch_count=Subquery(epochs.annotate(n=Count("pk")).values("n")))
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    @admin.display(description=gettext_lazy("state"), ordering="state")
-    def coloured_state(self, job: TrainingJob) -> SafeString:
-        return badge(job.state, job.get_state_display())
-
-    @admin.display(description=gettext_lazy("epochs"))
-    def epochs_done(self, job: Any) -> str:
-        planned = job.parameters.get("epochs", "?")
-        return f"{job.epoch_count or 0} / {planned}"
-
-    @admin.display(description=gettext_lazy("requested by"))
-    def requester(self, job: TrainingJob) -> Any:
-        return link(job.requested_by)
-
-    @admin.display(description=gettext_lazy("model version"))
-    def made(self, job: TrainingJob) -> SafeString | str:
-        return format_html_join(", ", "{}", ((link(model),) for model in job.models.all())) or "–"
-
-    @admin.display(description=gettext_lazy("step"))
-    def progress(self, job: TrainingJob) -> str:
-        return f"{job.step} / {job.steps}"
-
-    @admin.display(description=gettext_lazy("traceback"))
-    def trace(self, job: TrainingJob) -> SafeString:
-        return format_html('<pre class="trace">{}</pre>', job.traceback or "–")
-
-
-@admin.register(Epoch)
-class EpochAdmin(ReadOnly, LargeTableAdmin):
-    list_display = ("id", "of_job", "number", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
-    list_select_related = ("job",)
-    ordering = ("-id",)
-    number_field = "job"
-    search_fields = ("job__recipe__startswith",)
-    search_help_text = gettext_lazy("A job's number or a recipe.")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Epoch]:
-        return super().get_queryset(request).defer("job__traceback")
-
-    @admin.display(description=gettext_lazy("training job"))
-    def of_job(self, epoch: Epoch) -> Any:
-        return link(epoch.job)
 
 
 @admin.register(DatasetVersion)
@@ -277,7 +150,7 @@ class ModelVersionAdmin(LargeTableAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelVersion]:
-        return super().get_queryset(request).defer("card", "job__traceback")
+        return super().get_queryset(request).defer("card", "job__traceback", "job__live")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

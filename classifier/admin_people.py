@@ -1,0 +1,211 @@
+"""The admin's tables of people: accounts, tokens, sessions, and the record of what was done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+# Imported from their admin modules, so that those are registered before they are replaced here.
+from allauth.mfa.admin import Authenticator
+from allauth.usersessions.admin import UserSession
+from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.admin import UserAdmin
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from classifier.models import ApiToken, AuditEntry, IdempotentRequest, Photo, RateCount, User
+from classifier.tokens import revoke_token
+from training.admin_base import LargeTableAdmin, NoAddOrChange, ReadOnly, badge, link, list_link
+
+if TYPE_CHECKING:
+    BaseUserAdmin = UserAdmin[User]
+else:
+    BaseUserAdmin = UserAdmin
+
+
+@admin.register(User)
+class PersonAdmin(BaseUserAdmin):
+    list_display = ("username", "email", "photo_count", "language", "is_staff", "is_active", "date_joined")
+    list_filter = ("is_staff", "is_superuser", "is_active", "language", "date_joined")
+    date_hierarchy = "date_joined"
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = list_max_show_all = 50
+    ordering = ("-id",)
+    search_fields = ("username__istartswith", "email__iexact")
+    search_help_text = gettext_lazy("The beginning of a user name, or a whole e-mail address.")
+    fieldsets = (
+        *UserAdmin.fieldsets,  # type: ignore[misc]
+        (gettext_lazy("On this site"), {"fields": ("language", "photo_count", "predictions_link")}),
+    )
+    readonly_fields = ("photo_count", "predictions_link", "last_login", "date_joined")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        photos = Photo.objects.filter(owner=OuterRef("pk"), deleted_at=None).order_by().values("owner")
+        count = Subquery(photos.annotate(n=Count("pk")).values("n"))
+        people: QuerySet[User] = super().get_queryset(request)
+        return people.annotate(photos_now=count)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """People delete their own accounts, files included; an admin locks one out by 'active'."""
+        return False
+
+    @admin.display(description=gettext_lazy("photos"))
+    def photo_count(self, user: Any) -> SafeString | str:
+        if user.pk is None:
+            return "–"
+        return list_link("classifier_photo", user.photos_now or 0, owner__id__exact=user.pk)
+
+    @admin.display(description=gettext_lazy("predictions"))
+    def predictions_link(self, user: User) -> SafeString:
+        return list_link("classifier_prediction", _("predictions"), owner__id__exact=user.pk)
+
+
+@admin.register(LogEntry)
+class LogEntryAdmin(ReadOnly, LargeTableAdmin):
+    """What was done in this admin, and by whom."""
+
+    list_display = ("action_time", "user", "content_type", "object_repr", "get_change_message")
+    list_filter = ("action_flag", "action_time")
+    list_select_related = ("user", "content_type")
+    date_hierarchy = "action_time"
+    ordering = ("-id",)
+    search_fields = ("user__username__exact", "object_repr__startswith")
+    search_help_text = gettext_lazy("A whole user name, or the beginning of an object's name.")
+
+
+# Their own pages would show secrets and session keys.
+admin.site.unregister([Authenticator, UserSession])
+
+
+@admin.register(Authenticator)
+class SecondFactorAdmin(ReadOnly, LargeTableAdmin):
+    """Who has a second factor; the secret itself is shown to nobody. A lost one is deleted."""
+
+    list_display = ("user", "type", "created_at", "last_used_at")
+    list_filter = ("type", "created_at")
+    list_select_related = ("user",)
+    number_field = ""
+    search_fields = ("user__username__exact",)
+    search_help_text = gettext_lazy("A whole user name.")
+    fields = ("user", "type", "created_at", "last_used_at")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("mfa.delete_authenticator")
+
+
+@admin.register(UserSession)
+class UserSessionAdmin(ReadOnly, LargeTableAdmin):
+    """Who is signed in where; never the session's key, which is as good as a password."""
+
+    list_display = ("user", "created_at", "last_seen_at", "ip", "user_agent")
+    list_filter = ("created_at",)
+    list_select_related = ("user",)
+    ordering = ("-id",)
+    search_fields = ("user__username__exact", "ip__startswith")
+    search_help_text = gettext_lazy("A whole user name, or the beginning of an address.")
+    fields = ("user", "created_at", "last_seen_at", "ip", "user_agent")
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(NoAddOrChange, LargeTableAdmin):
+    """Tokens are made by their owners, who see them once; here they can be revoked."""
+
+    list_display = (
+        "name",
+        "prefix",
+        "owner_link",
+        "what",
+        "state_now",
+        "created_at",
+        "expires_at",
+        "last_used_at",
+    )
+    list_filter = (("revoked_at", admin.EmptyFieldListFilter), "created_at", "expires_at")
+    list_select_related = ("owner",)
+    number_field = ""
+    search_fields = ("prefix__startswith", "owner__username__exact")
+    search_help_text = gettext_lazy("The beginning of a token, or a whole user name.")
+    fields = (
+        "name",
+        "prefix",
+        "owner",
+        "what",
+        "state_now",
+        "created_at",
+        "expires_at",
+        "revoked_at",
+        "last_used_at",
+    )
+    readonly_fields = fields
+    actions = ("revoke_selected",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("classifier.change_apitoken")
+
+    @admin.action(description=gettext_lazy("Revoke the selected tokens"), permissions=["revoke"])
+    def revoke_selected(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
+        assert isinstance(request.user, User)
+        count = sum(revoke_token(token, by=request.user) for token in queryset)
+        said = ngettext("%(count)s token is revoked.", "%(count)s tokens are revoked.", count) % {
+            "count": count
+        }
+        self.message_user(request, said, messages.SUCCESS)
+
+    @admin.display(description=gettext_lazy("owner"))
+    def owner_link(self, token: ApiToken) -> Any:
+        return link(token.owner)
+
+    @admin.display(description=gettext_lazy("scopes"))
+    def what(self, token: ApiToken) -> str:
+        return ", ".join(token.scopes)
+
+    @admin.display(description=gettext_lazy("state"))
+    def state_now(self, token: ApiToken) -> SafeString:
+        words = {"active": _("active"), "expired": _("expired"), "revoked": _("revoked")}
+        return badge(token.state, words[token.state])
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnly, LargeTableAdmin):
+    list_display = ("created_at", "kind", "person", "address", "detail")
+    list_filter = ("created_at",)
+    list_select_related = ("by",)
+    date_hierarchy = "created_at"
+    search_fields = ("kind__startswith", "by__username__exact", "address__startswith")
+    search_help_text = gettext_lazy("A kind, a whole user name, or the beginning of an address.")
+
+    @admin.display(description=gettext_lazy("by"))
+    def person(self, entry: AuditEntry) -> Any:
+        return link(entry.by)
+
+
+@admin.register(RateCount)
+class RateCountAdmin(ReadOnly, LargeTableAdmin):
+    list_display = ("key", "count", "ends_at")
+    ordering = ("-ends_at",)
+    number_field = ""
+    search_fields = ("key__startswith",)
+    search_help_text = gettext_lazy("The beginning of a key.")
+
+
+@admin.register(IdempotentRequest)
+class IdempotentRequestAdmin(ReadOnly, LargeTableAdmin):
+    list_display = ("key", "owner_link", "status", "created_at")
+    list_filter = ("created_at",)
+    list_select_related = ("owner",)
+    ordering = ("-id",)
+    number_field = ""
+    digest_field = "request_sha256"
+    search_fields = ("key__exact", "owner__username__exact")
+    search_help_text = gettext_lazy("A whole key, or a whole user name.")
+
+    @admin.display(description=gettext_lazy("owner"))
+    def owner_link(self, row: IdempotentRequest) -> Any:
+        return link(row.owner)
