@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,14 +25,14 @@ NO_NETWORK = {
     "PIP_CONFIG_FILE": os.devnull,
     "PIP_FIND_LINKS": "",
 }
-WORKERS = ("predict", "train")
+MAKE_RUN = ("make", "run", f"PYTHON={sys.executable}")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc, Linux has it")
 
 
 class Site:
     """One `make run`, in a session of its own as a terminal would give it."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, argv: Sequence[str] = MAKE_RUN, **environment: str) -> None:
         self.mark = f"SITE_UNDER_TEST={secrets.token_hex(8)}"
         self.port = int(environment.get("PORT") or free_port())
         self.log = folder / f"log-{secrets.token_hex(4)}"
@@ -40,7 +40,7 @@ class Site:
         name, value = self.mark.split("=")
         with self.log.open("wb") as log:
             self.make = subprocess.Popen(
-                ["make", "run", f"PYTHON={sys.executable}"],
+                argv,
                 cwd=ROOT,
                 env={**os.environ, **environment, name: value},
                 stdin=subprocess.DEVNULL,
@@ -80,10 +80,13 @@ class Site:
 
         wait_until(is_said, repr(text), 60)
 
+    def is_ready(self, worker: str, times: int = 1) -> bool:
+        return len(re.findall(rf"{worker}@\S+ ready", self.said())) == times
+
     def wait_until_all_runs(self) -> None:
         self.wait_for("The site is at")
-        for worker in WORKERS:
-            wait_until(lambda w=worker: re.search(rf"{w}@\S+ ready", self.said()) is not None, worker, 60)  # type: ignore[misc]
+        wait_until(lambda: self.is_ready("predict"), "the worker that predicts", 60)
+        wait_until(lambda: self.is_ready("train"), "the worker that trains", 60)
 
     def wait_until_nothing_is_left(self) -> None:
         self.make.wait(40)
@@ -122,7 +125,7 @@ def site(folder: Path, sites: list[Site]) -> Site:
 
 def refusal(tmp_path: Path, sites: list[Site], **environment: str) -> str:
     """What a start says that must not succeed."""
-    site = Site(tmp_path, **environment)
+    site = Site(tmp_path, MAKE_RUN, **environment)
     sites.append(site)
     assert site.make.wait(50) != 0
     assert "Traceback" not in site.said()
@@ -192,11 +195,35 @@ def test_it_leaves_no_process_behind(site: Site, end: object) -> None:
     assert "Traceback" not in site.said()
 
 
+# A process that will not end when asked, and one of its own that left its process group.
+STUBBORN = """
+import sys
+from cifarsite import supervisor
+supervisor.SECONDS_TO_FINISH = 1
+stubborn = "trap '' TERM; setsid sh -c 'echo begun; exec sleep 300' & while true; do sleep 1; done"
+supervisor.commands = lambda port: {"stubborn": ["sh", "-c", stubborn]}
+site = supervisor.Supervisor(int(sys.argv[1]))
+site.serve()
+site.end()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_does_not_end_is_killed_wherever_it_went(number: int, tmp_path: Path, sites: list[Site]) -> None:
+    site = Site(tmp_path, argv=(sys.executable, "-c", STUBBORN, "9"))
+    sites.append(site)
+    site.wait_for("stubborn| begun")
+    site.make.send_signal(number)
+    site.wait_until_nothing_is_left()
+    if number == signal.SIGTERM:
+        assert "stubborn did not finish in time and is killed." in site.said()
+
+
 def test_what_dies_is_started_again(site: Site) -> None:
     worker = min(site.processes("celery", "--queues train"))
     os.kill(worker, signal.SIGKILL)
     site.wait_for("train was killed by signal 9; it starts again in 1 s.")
-    wait_until(lambda: len(re.findall(r"train@\S+ ready", site.said())) == 2, "the new worker", 60)
+    wait_until(lambda: site.is_ready("train", times=2), "the new worker", 60)
     assert worker not in site.processes("celery", "--queues train")
 
 
@@ -215,7 +242,7 @@ def test_it_says_that_the_port_is_taken(tmp_path: Path, sites: list[Site]) -> No
 @pytest.mark.parametrize("port", ["eighty", "0", "70000", "-1", "80.5"])
 def test_it_says_that_the_port_is_wrong(port: str) -> None:
     answer = subprocess.run(
-        ["make", "run", f"PYTHON={sys.executable}"],
+        MAKE_RUN,
         cwd=ROOT,
         env={**os.environ, "PORT": port},
         capture_output=True,
