@@ -158,7 +158,8 @@ class Supervisor:
         self.parent = os.getppid()
         self.children = [Child(name, argv) for name, argv in commands(port).items()]
         self.groups: list[int] = []
-        self.environment = {**os.environ, MARK: self.run, "PYTHONUNBUFFERED": "1"}
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "2"}  # TensorFlow's greetings are not warnings
+        self.environment = {**quiet, **os.environ, MARK: self.run, "PYTHONUNBUFFERED": "1"}
         self.stop_requests = 0
         self.last_request = 0.0
         self.to_guard = start_guard(self.run)
