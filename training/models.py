@@ -297,6 +297,27 @@ class EvaluationReport(models.Model):
         return f"{self.model} on {self.dataset}"
 
 
+class EvaluationSet(models.Model):
+    """Labelled images that staff added to measure models on; frozen. See ``training.evaluation_sets``.
+
+    ``manifest``: for each image its file's name, label, width, height and sha256, in order.
+    """
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+    sha256 = models.CharField(_("sha256 of the images"), max_length=64, unique=True)
+    n = models.PositiveIntegerField(_("images"))
+    manifest = models.JSONField(_("manifest"))
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = _("evaluation set")
+        verbose_name_plural = _("evaluation sets")
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Promotion(AppendOnly):
     """The ledger of what was live when. Append-only."""
 

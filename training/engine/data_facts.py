@@ -1,0 +1,90 @@
+"""What the data itself is like: counts, colours, samples, and test images that training knows.
+
+Source: B. Barz and J. Denzler, "Do We Train on Test Data? Purging CIFAR of Near-Duplicates",
+2020: some 3 % of CIFAR-10's test images have a near-duplicate among the training images.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.engine.data import CLASS_NAMES, Cifar10, Images
+
+SAMPLES_PER_CLASS = 10
+DUPLICATES_SHOWN = 12
+# Bits of 112 in which two hashes may differ, and grey levels by which pixels may on average.
+HASH_DISTANCE = 26
+PIXEL_DISTANCE = 21.0
+
+
+def data_facts(cifar: Cifar10) -> tuple[dict[str, Any], Images]:
+    """Describe CIFAR-10 as it was read.
+
+    Returns:
+        JSON-able facts, and the images that they show, uint8 [M, 32, 32, 3]: first
+        ``SAMPLES_PER_CLASS`` training images a class, then the training image of each
+        duplicate shown.
+    """
+    rows = [np.flatnonzero(cifar.y_train == n)[:SAMPLES_PER_CLASS] for n in range(len(CLASS_NAMES))]
+    pairs = near_duplicates(cifar.x_train, cifar.x_test)
+    shown = pairs[:DUPLICATES_SHOWN]
+    pixels = cifar.x_train.reshape(-1, 3)
+    facts = {
+        "training": np.bincount(cifar.y_train, minlength=10).tolist(),
+        "test": np.bincount(cifar.y_test, minlength=10).tolist(),
+        "mean": [round(float(v), 2) for v in pixels.mean(axis=0)],
+        "deviation": [round(float(v), 2) for v in pixels.std(axis=0)],
+        "samples": [len(r) for r in rows],
+        "duplicates": {
+            "n": len({test for test, _, _ in pairs}),
+            "other_label": sum(int(cifar.y_test[a] != cifar.y_train[b]) for a, b, _ in pairs),
+            "rows": sorted({test for test, _, _ in pairs}),
+            "shown": [
+                {
+                    "test": test,
+                    "training": train,
+                    "distance": round(distance, 1),
+                    "test_label": int(cifar.y_test[test]),
+                    "training_label": int(cifar.y_train[train]),
+                }
+                for test, train, distance in shown
+            ],
+        },
+    }
+    return facts, cifar.x_train[np.concatenate([*rows, np.array([b for _, b, _ in shown], int)])]
+
+
+def near_duplicates(x_train: Images, x_test: Images) -> list[tuple[int, int, float]]:
+    """Test images that look the same as a training image.
+
+    A hash of where brightness rises finds candidates, the pixels decide.
+
+    Returns:
+        (test row, nearest training row, mean absolute difference in 0..255), most alike first.
+    """
+    known, asked = difference_hash(x_train), difference_hash(x_test)
+    pairs = []
+    for start in range(0, len(asked), 50):
+        block = asked[start : start + 50]
+        apart = sum(np.bitwise_count(block[:, None, word] ^ known[None, :, word]) for word in (0, 1))
+        for offset, train in zip(*np.nonzero(apart <= HASH_DISTANCE), strict=True):
+            test = start + int(offset)
+            distance = float(np.abs(x_test[test].astype(int) - x_train[train].astype(int)).mean())
+            if distance <= PIXEL_DISTANCE:
+                pairs.append((test, int(train), distance))
+    nearest = {test: (test, train, distance) for test, train, distance in sorted(pairs, key=lambda p: -p[2])}
+    return sorted(nearest.values(), key=lambda pair: (pair[2], pair[0]))
+
+
+def difference_hash(images: Images) -> NDArray[np.uint64]:
+    """Of each image, 112 bits in two words: is a block of 4x4 pixels brighter than the next one,
+    to the right and below?"""
+    grey = images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    blocks = grey.reshape(len(grey), 8, 4, 8, 4).mean(axis=(2, 4))
+    across = (blocks[:, :, 1:] > blocks[:, :, :-1]).reshape(len(grey), 56)
+    down = (blocks[:, 1:, :] > blocks[:, :-1, :]).reshape(len(grey), 56)
+    padded = [np.pad(bits, ((0, 0), (0, 8))) for bits in (across, down)]
+    return np.concatenate([np.packbits(bits, axis=1).view(np.uint64) for bits in padded], axis=1)

@@ -1,0 +1,62 @@
+"""A set of labelled images to measure a model on: CIFAR-10's test split, or photos of any size."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.engine.preprocessing import make_input, make_inputs, to_array
+
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with the right answers, in an order that never changes.
+
+    Attributes:
+        name: for people.
+        sha256: of what the set holds; two reports with the same one can be compared image by image.
+        images: uint8 [N, H, W, 3], or N arrays uint8 [H, W, 3] of different sizes.
+        labels: integers [N] in 0..9.
+        files: N names of files, or empty.
+    """
+
+    name: str
+    sha256: str
+    images: Images | Sequence[Images]
+    labels: NDArray[Any]
+    files: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def inputs(self, rows: Sequence[int] | NDArray[Any] | range, preprocessing: str) -> Images:
+        """These rows as a model sees them, uint8 [M, h, w, 3]."""
+        if isinstance(self.images, np.ndarray):
+            return make_inputs(self.images[np.asarray(rows)], preprocessing)
+        return inputs_of([self.images[row] for row in rows], preprocessing)
+
+    def sizes(self) -> NDArray[np.int64]:
+        """Height and width of each image, int64 [N, 2]."""
+        return np.array([image.shape[:2] for image in self.images], np.int64).reshape(-1, 2)
+
+
+def inputs_of(images: Sequence[Images], preprocessing: str) -> Images:
+    """Arrays uint8 [H, W, 3] of any sizes as a model sees them, uint8 [N, h, w, 3]."""
+    return np.stack([to_array(make_input(Image.fromarray(image), preprocessing)) for image in images])
+
+
+def content_sha256(images: Sequence[Images], labels: NDArray[Any]) -> str:
+    """A hash of the pixels, sizes and labels, in their order."""
+    digest = hashlib.sha256()
+    for image, label in zip(images, labels, strict=True):
+        digest.update(f"{image.shape[0]}x{image.shape[1]} {int(label)}\n".encode())
+        digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()

@@ -1,0 +1,25 @@
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from training.evaluation_sets import SetRefused, add_set
+
+
+class Command(BaseCommand):
+    help = "Freeze a labelled folder or ZIP (a folder a class, such as cat/1.jpg) as an evaluation set."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("source", metavar="FOLDER_OR_ZIP", type=Path)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            added = add_set(options["name"], options["source"])
+        except SetRefused as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(
+            f"'{added}' holds {added.n:,} images (sha256 {added.sha256[:12]}…). Measure a model on it: "
+            f"manage.py evaluate VERSION --set '{added}'"
+        )
