@@ -13,7 +13,7 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
-from classifier.decoder import check_isolated
+from classifier.decoder import DecoderUnavailable, check_isolated
 from classifier.image_checks import CheckedImage, ImageRefused
 from classifier.models import Photo, Prediction, User
 from classifier.predictions import request_prediction
@@ -46,7 +46,13 @@ def upload_photo(
             % {"count": settings.QUOTA_PHOTOS},
         )
     preprocessing = live_preprocessing()
-    checked = check_isolated(file, preprocessing=preprocessing)
+    try:
+        checked = check_isolated(file, preprocessing=preprocessing)
+    except DecoderUnavailable as error:
+        logger.exception("No decoder process could be started.")
+        raise ImageRefused(
+            "busy", _("The site cannot take photos in at the moment. Nothing was stored; try again in a minute.")
+        ) from error
     name = clean_filename(filename or getattr(file, "name", "") or "")
     return store_photo(owner, checked, filename=name, preprocessing=preprocessing, priority=priority)
 

@@ -110,7 +110,8 @@ def saved(model: keras.Model) -> bytes:
 
     They stay float32 arrays, so any Keras loads the file; their zeros halve it when deflated.
     """
-    bare = keras.models.clone_model(model)
+    # Not clone_model, which would keep the optimizer's config: loading would need its class.
+    bare = type(model).from_config(model.get_config())
     bare.set_weights([rounded(weight) for weight in model.get_weights()])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"

@@ -20,13 +20,13 @@ HEAD_SCALE = 1 / 9
 
 def build(data: TrainingData, values: Values, steps_per_epoch: int):  # type: ignore[no-untyped-def]
     import keras
-    from keras import layers
+    from keras import layers, ops
 
     from training.engine.optimizers import MuonSGD
 
     def normalised(x: Any) -> Any:
         x = layers.BatchNormalization(momentum=0.6, epsilon=1e-5, scale=False)(x)
-        return layers.Activation("silu")(x)
+        return ops.gelu(x, approximate=True)
 
     def convolution(width: int) -> Any:
         return layers.Conv2D(width, 3, padding="same", use_bias=False)
@@ -36,14 +36,11 @@ def build(data: TrainingData, values: Values, steps_per_epoch: int):  # type: ig
     inputs = keras.Input(IMAGE_SHAPE)
     x = layers.Normalization(mean=mean, variance=variance)(inputs)
     whitening = layers.Conv2D(24, 2, name="whitening")
-    x = layers.Activation("silu")(whitening(x))
+    x = ops.gelu(whitening(x), approximate=True)
     for width in WIDTHS:
         x = layers.MaxPooling2D()(convolution(width)(x))
         x = normalised(x)
-        skip = x
         x = normalised(convolution(width)(x))
-        if width == WIDTHS[-1]:
-            x = layers.Add()([skip, normalised(convolution(width)(x))])
     x = layers.GlobalMaxPooling2D(name="features")(x)
     x = layers.Dense(len(CLASS_NAMES), use_bias=False, name="head")(x)
     outputs = layers.Rescaling(HEAD_SCALE, name="logits")(x)
