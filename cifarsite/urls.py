@@ -9,6 +9,7 @@ admin.site.site_header = admin.site.site_title = "cifarsite"
 urlpatterns = [
     path("", include("classifier.urls")),
     path("", include("training.urls")),
+    path("api/", include("classifier.api.urls")),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from classifier import views
+from classifier import token_pages, views
 
 app_name = "classifier"
 urlpatterns = [
@@ -16,6 +16,8 @@ urlpatterns = [
     path("history/delete/", views.history_delete, name="history-delete"),
     path("history/restore/", views.history_restore, name="history-restore"),
     path("account/", views.account, name="account"),
+    path("account/tokens/", token_pages.token_make, name="token-make"),
+    path("account/tokens/<int:pk>/revoke/", token_pages.token_revoke, name="token-revoke"),
     path("language/", views.language, name="language"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),

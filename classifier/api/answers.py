@@ -1,0 +1,172 @@
+"""What the API says about photos, as types: the OpenAPI schema is made of these."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from ninja import Schema
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
+
+from classifier.models import Prediction
+from training.engine.data import CLASS_NAMES
+
+Label = Literal["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+AnswerLabel = Literal[
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+    "none_of_the_ten",
+    "not_sure",
+]
+Verdict = Literal["recognised", "unsure", "none_of_the_ten"]
+PhotoStatus = Literal["queued", "done", "failed"]
+# An empty parameter is one that was not given, so that forms can be sent as they are.
+Nothing = Literal[""]
+LAST_DAY = date(9998, 12, 31)
+
+
+def as_day(text: str) -> str:
+    if text and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        raise ValueError(_("Expected a day such as 2026-01-31"))
+    try:
+        return text and min(date.fromisoformat(text), LAST_DAY).isoformat()
+    except ValueError as error:
+        raise ValueError(_("There is no such day")) from error
+
+
+Day = Annotated[
+    str,
+    AfterValidator(as_day),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "const": ""}]}),
+]
+
+
+class PhotoModel(Schema):
+    """The model that answered."""
+
+    id: int = Field(examples=[1])
+    name: str = Field(examples=["fast_cnn-shipped"])
+    sha256: str = Field(description="Of the model's file.")
+
+
+class PredictionAnswer(Schema):
+    """What the model says."""
+
+    label: Label = Field(description="The most probable of the ten.")
+    confidence: float = Field(ge=0, le=1, description="Its probability, calibrated.", examples=[0.93])
+    verdict: Verdict = Field(
+        description="Whether to believe the label: `none_of_the_ten` says that the photo shows something else."
+    )
+    probabilities: dict[str, float] = Field(
+        description="Of each of the ten, by name, in CIFAR-10's order.",
+        examples=[{name: 0.93 if name == "cat" else 0.007778 for name in CLASS_NAMES}],
+    )
+    model: PhotoModel
+    seconds: float = Field(description="The model's share of time for this photo.", examples=[0.003])
+
+
+class PhotoError(Schema):
+    """Why there will be no answer."""
+
+    code: str = Field(examples=["worker_lost"])
+    detail: str
+
+
+class PhotoAnswer(Schema):
+    """A photo and what is known about it."""
+
+    model_config = ConfigDict(title="Photo")
+
+    id: UUID = Field(examples=["6d7a2e0c-8f0b-4f3c-9d1c-0f1f6a9f0c11"])
+    filename: str = Field(examples=["cat.jpg"])
+    status: PhotoStatus
+    created_at: datetime
+    image_url: str = Field(description="The photo as the site shows it; needs the same token.")
+    input_url: str = Field(description="What the model saw; needs the same token.")
+    prediction: PredictionAnswer | None = Field(description="Null until the status is `done`.")
+    correction: AnswerLabel | None = Field(description="What you said is in it.")
+    error: PhotoError | None
+
+
+class RefusedFile(Schema):
+    """A file that was not accepted."""
+
+    filename: str = Field(examples=["notes.pdf"])
+    code: str = Field(
+        description="`too_large`, `too_many_pixels`, `not_an_image`, `unsupported_format`, `truncated`, "
+        "`empty`, `quota` or `storage_full`.",
+        examples=["unsupported_format"],
+    )
+    detail: str
+
+
+class UploadAnswer(Schema):
+    """What became of each file."""
+
+    photos: list[PhotoAnswer] = Field(description="The accepted ones, in the order sent.")
+    errors: list[RefusedFile] = Field(description="The refused ones.")
+
+
+class PhotoPage(Schema):
+    """One page of photos, newest first."""
+
+    photos: list[PhotoAnswer]
+    next_cursor: str | None = Field(
+        description="Give it as `cursor` for older photos; null on the last page."
+    )
+    previous_cursor: str | None = Field(description="Give it as `cursor` for newer photos.")
+
+
+class CorrectionBody(Schema):
+    """What is really in the photo."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    label: AnswerLabel = Field(examples=["cat"])
+
+
+def photo_answer(request: HttpRequest, prediction: Prediction) -> dict[str, Any]:
+    """A photo as JSON; ``prediction`` with its photo, model and the person's corrections loaded."""
+    photo = prediction.photo
+    done, failed = (prediction.status == s for s in (Prediction.Status.DONE, Prediction.Status.FAILED))
+    corrections = list(photo.corrections.all())
+    return {
+        "id": str(photo.pk),
+        "filename": photo.filename,
+        "status": "done" if done else "failed" if failed else "queued",
+        "created_at": photo.created_at.isoformat(),
+        "image_url": address(request, "photo-image", photo.pk),
+        "input_url": address(request, "photo-input", photo.pk),
+        "prediction": _prediction(prediction) if done else None,
+        "correction": corrections[0].label if corrections else None,
+        "error": {"code": prediction.error_code, "detail": prediction.error_detail} if failed else None,
+    }
+
+
+def address(request: HttpRequest, name: str, pk: UUID) -> str:
+    return request.build_absolute_uri(reverse(f"api:{name}", args=[pk]))
+
+
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    model = prediction.model
+    return {
+        "label": prediction.label,
+        "confidence": prediction.confidence,
+        "verdict": prediction.verdict,
+        "probabilities": dict(zip(CLASS_NAMES, prediction.probabilities or (), strict=True)),
+        "model": model and {"id": model.pk, "name": model.name, "sha256": model.sha256},
+        "seconds": prediction.seconds,
+    }

@@ -1,0 +1,193 @@
+"""The API as a whole: its description, how it reports errors, and its OpenAPI schema."""
+
+from __future__ import annotations
+
+import errno
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from django.utils.translation import gettext as _
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.openapi.schema import OpenAPISchema
+
+from classifier.api.batches import batches
+from classifier.api.errors import PROBLEM_TYPE, problem_response
+from classifier.api.photos import photos
+from classifier.api.sign_in import BearerToken, SessionCookie, unauthorised
+from classifier.idempotency import KeyReused, StillAtWork
+from classifier.rates import TooOften
+from training.api import models, training_jobs
+from training.problems import Problem
+
+DESCRIPTION = """
+Upload photos and learn which of CIFAR-10's ten things is in them: airplane, automobile, bird, cat,
+deer, dog, frog, horse, ship or truck.
+
+**Signing in.** Make a token on your account page and send it as `Authorization: Bearer TOKEN`.
+Scopes: `predict` (upload, correct, delete), `read` (look), `train` (staff: train, promote).
+In a browser in which you are signed in, this page works without a token.
+
+**Errors** are `application/problem+json` with a `code` for programs and a `detail` for people.
+
+**Rates.** 429 names in `Retry-After` the seconds until it is worth asking again. A file costs as
+much as a request.
+
+**Versions.** Members may be added to answers at any time; nothing is removed or renamed within `v1`.
+"""
+HEADERS = {
+    401: {"WWW-Authenticate": {"description": "How to sign in.", "schema": {"type": "string"}}},
+    429: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}},
+    503: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}},
+}
+EXAMPLES = {
+    400: ("not_an_image", "This file is not an image. Upload a JPEG, PNG, WebP, GIF, BMP or HEIC file."),
+    401: ("unauthorised", "Send a token: 'Authorization: Bearer TOKEN'."),
+    403: ("scope", "This needs a token with the scope 'predict'. Make one on your account page."),
+    404: ("not_found", "There is no such photo, or it is not yours."),
+    409: ("wrong_state", "Job #7 is succeeded: only a running one can be stopped."),
+    413: ("quota", "You have 100000 photos, which is the limit. Delete some and try again."),
+    422: ("invalid", "wait: Input should be less than or equal to 30."),
+    429: ("rate", "You ask too often. Try again in 12 s."),
+    503: ("unavailable", "The site cannot do this now. Try again soon."),
+    507: ("storage_full", "The site has no space left for photos. Nothing was stored; try again later."),
+}
+
+
+class Api(NinjaAPI):
+    """Ninja's API with errors documented as what they are."""
+
+    def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
+        schema = super().get_openapi_schema(**options)
+        for path in schema["paths"].values():
+            for operation in path.values():
+                for parameter in operation["parameters"]:
+                    _give_one_example(parameter)
+                operation["responses"] = {
+                    str(status): _described(int(status), response)
+                    for status, response in sorted(operation["responses"].items(), key=lambda r: int(r[0]))
+                }
+        return schema
+
+
+api = Api(
+    title="cifarsite",
+    version="1.0.0",
+    description=DESCRIPTION.strip(),
+    urls_namespace="api",
+    docs_url=None,
+    openapi_url="/openapi.json",
+    auth=[BearerToken(), SessionCookie()],
+    servers=[{"url": "/", "description": "This site"}],
+    openapi_extra={
+        "tags": [
+            {"name": "Photos", "description": "Upload, look, correct, delete."},
+            {"name": "Batches", "description": "Thousands of photos in one ZIP archive."},
+            {"name": "Models", "description": "Which model answers, and how good it is."},
+            {"name": "Training jobs", "description": "Train new models. For staff."},
+        ]
+    },
+)
+api.add_router("", photos)
+api.add_router("", batches)
+api.add_router("", models)
+api.add_router("", training_jobs)
+
+
+@api.exception_handler(Problem)
+def answer_problem(request: HttpRequest, problem: Problem) -> HttpResponse:
+    return problem_response(
+        problem.status, problem.code, problem.detail, headers=problem.headers, **problem.extra
+    )
+
+
+@api.exception_handler(AuthenticationError)
+def answer_stranger(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+    return answer_problem(request, unauthorised(_("Send a token: 'Authorization: Bearer TOKEN'.")))
+
+
+@api.exception_handler(TooOften)
+def answer_too_often(request: HttpRequest, error: TooOften) -> HttpResponse:
+    detail = _("You ask too often. Try again in %(seconds)d s.") % {"seconds": error.seconds}
+    return problem_response(429, "rate", detail, headers={"Retry-After": str(error.seconds)})
+
+
+@api.exception_handler(ValidationError)
+def answer_invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    """One sentence about all that is wrong, and a list that names each place."""
+    found = [
+        # The first part says where it was sent ('query', 'body'), the last what it is called.
+        {"where": ".".join(str(part) for part in entry["loc"]), "detail": str(entry["msg"])}
+        for entry in error.errors
+    ]
+    detail = " ".join(f"{entry['where'].split('.', 1)[-1]}: {entry['detail']}." for entry in found)
+    return problem_response(422, "invalid", detail, errors=found)
+
+
+@api.exception_handler(HttpError)
+def answer_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    return problem_response(error.status_code, "bad_request", _("%(error)s.") % {"error": error})
+
+
+@api.exception_handler(Http404)
+def answer_not_found(request: HttpRequest, error: Http404) -> HttpResponse:
+    return problem_response(404, "not_found", _("There is no such thing, or it is not yours."))
+
+
+@api.exception_handler(KeyReused)
+def answer_key_reused(request: HttpRequest, error: KeyReused) -> HttpResponse:
+    return problem_response(422, "idempotency_key_reused", str(error))
+
+
+@api.exception_handler(StillAtWork)
+def answer_still_at_work(request: HttpRequest, error: StillAtWork) -> HttpResponse:
+    return problem_response(409, "still_at_work", str(error), headers={"Retry-After": "1"})
+
+
+@api.exception_handler(SuspiciousOperation)
+def answer_suspicious(request: HttpRequest, error: SuspiciousOperation) -> HttpResponse:
+    """Django's own bounds: too many fields or files, a body that is too large."""
+    status = 413 if isinstance(error, RequestDataTooBig) else 400
+    return problem_response(status, "bad_request", _("%(error)s") % {"error": error})
+
+
+@api.exception_handler(MultiPartParserError)
+@api.exception_handler(UnreadablePostError)
+def answer_unreadable(request: HttpRequest, error: Exception) -> HttpResponse:
+    return problem_response(400, "bad_request", _("The request's body is damaged or ended too early."))
+
+
+@api.exception_handler(OSError)
+def answer_full_disk(request: HttpRequest, error: OSError) -> HttpResponse:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    detail = _("The site has no space left for photos. Nothing was stored; try again later.")
+    return problem_response(507, "storage_full", detail)
+
+
+def _give_one_example(parameter: dict[str, Any]) -> None:
+    # OpenAPI wants a map of examples beside a parameter, and ninja gives JSON Schema's list.
+    examples = parameter.pop("examples", None)
+    if isinstance(examples, list) and examples:
+        parameter["example"] = examples[0]
+
+
+def _described(status: int, response: dict[str, Any]) -> dict[str, Any]:
+    if status < 400:
+        return response
+    code, detail = EXAMPLES[status]
+    example = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    content = response["content"].pop("application/json")
+    response["content"] = {PROBLEM_TYPE: {**content, "example": example}}
+    if status in HEADERS:
+        response["headers"] = HEADERS[status]
+    return response

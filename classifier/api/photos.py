@@ -1,0 +1,258 @@
+"""Photos: upload, look, correct, delete."""
+
+from __future__ import annotations
+
+from datetime import date
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils.translation import gettext as _
+from ninja import File, Header, Path, Query, Router, Status
+from ninja.files import UploadedFile
+
+from classifier import history
+from classifier.api.answers import (
+    CorrectionBody,
+    Day,
+    Label,
+    Nothing,
+    PhotoAnswer,
+    PhotoPage,
+    PhotoStatus,
+    UploadAnswer,
+    Verdict,
+    photo_answer,
+)
+from classifier.api.sign_in import person_of, spend_more
+from classifier.api.waiting import wait_for_answers
+from classifier.decoder import DecoderUnavailable
+from classifier.idempotency import fingerprint, once
+from classifier.image_checks import ImageRefused
+from classifier.media import serve
+from classifier.models import Correction, Prediction, User
+from classifier.uploads import upload_photo
+from training.problems import Problem, problems
+
+photos = Router(tags=["Photos"])
+
+# What stops every file is no fault of the file.
+STATUS_OF = {"quota": 413, "storage_full": 507}
+EXAMPLE_ID = "6d7a2e0c-8f0b-4f3c-9d1c-0f1f6a9f0c11"
+STATUSES = {
+    "queued": [Prediction.Status.QUEUED, Prediction.Status.RUNNING],
+    "done": [Prediction.Status.DONE],
+    "failed": [Prediction.Status.FAILED],
+}
+KEY = Header(
+    "",
+    alias="Idempotency-Key",
+    max_length=255,
+    description="Chosen by you: the same request with the same key is done once, for 24 hours.",
+    examples=["3f1b6a52-upload-1"],
+)
+
+
+def binary(*types: str) -> dict[str, Any]:
+    """The documentation of an answer that is a file."""
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in types}
+    headers = {"ETag": {"description": "Send it as If-None-Match.", "schema": {"type": "string"}}}
+    return {"responses": {200: {"content": content, "headers": headers}}}
+
+
+@photos.post(
+    "/photos",
+    response={200: UploadAnswer, 202: UploadAnswer, **problems(400, 409, 413, 422, 503, 507)},
+    operation_id="uploadPhotos",
+    summary="Upload photos",
+)
+def upload_photos(
+    request: HttpRequest,
+    response: HttpResponse,
+    file: list[UploadedFile] = File(
+        min_length=1, max_length=100, description="JPEG, PNG, WebP, GIF, BMP or HEIC; 1 to 100 of them."
+    ),
+    wait: int = Query(
+        0, ge=0, le=30, description="Seconds to wait for the answers: 200 when all are in before they end."
+    ),
+    idempotency_key: str = KEY,
+) -> Any:
+    """Each file is taken by itself: a refused one is told in `errors` and does not stop the others.
+
+    202: the accepted photos are stored and will be looked at. 400: no file was acceptable; 413 when
+    that is because of your quota. Scope `predict`.
+    """
+    person = person_of(request, "predict")
+    spend_more(request, len(file) - 1)
+    key = idempotency_key.strip()
+    asked = fingerprint("uploadPhotos", [(f.name or "", f.file) for f in file]) if key else ""
+    (status, answer), repeated = once(person, key, asked, partial(_upload, request, person, file, wait))
+    if repeated:
+        response.headers["Idempotency-Replayed"] = "true"
+    return Status(status, answer)
+
+
+@photos.get(
+    "/photos",
+    response={200: PhotoPage, **problems(400, 422)},
+    operation_id="listPhotos",
+    summary="List photos",
+)
+def list_photos(
+    request: HttpRequest,
+    cursor: str = Query("", max_length=200, description="`next_cursor` or `previous_cursor` of a page."),
+    label: Label | Nothing = Query("", description="Only photos with this answer.", examples=["cat"]),
+    verdict: Verdict | Nothing = Query("", description="Only with this verdict.", examples=["recognised"]),
+    status: PhotoStatus | Nothing = Query("", description="Only with this status.", examples=["done"]),
+    date_from: Day = Query(
+        "", alias="from", description="Uploaded on this day (UTC) or later.", examples=["2026-01-01"]
+    ),
+    date_to: Day = Query(
+        "", alias="to", description="Uploaded on this day (UTC) or earlier.", examples=["2026-12-31"]
+    ),
+    limit: int = Query(24, ge=1, le=100, description="Photos a page.", examples=[24]),
+) -> Any:
+    """Your photos, newest first, in pages that cost the same however far you go. Scope `read`."""
+    person = person_of(request, "read")
+    rows = history.history(
+        person,
+        label=label,
+        verdict=verdict,
+        date_from=date.fromisoformat(date_from) if date_from else None,
+        date_to=date.fromisoformat(date_to) if date_to else None,
+    )
+    if status:
+        rows = rows.filter(status__in=STATUSES[status])
+    try:
+        page = history.page(with_corrections(rows, person), cursor, limit)
+    except history.BadCursor as error:
+        raise Problem(400, "bad_cursor", _("This cursor is damaged: begin with the first page.")) from error
+    return {
+        "photos": [photo_answer(request, row) for row in page.items],
+        "next_cursor": page.next_cursor or None,
+        "previous_cursor": page.previous_cursor or None,
+    }
+
+
+@photos.get(
+    "/photos/{uuid:photo_id}",
+    response={200: PhotoAnswer, **problems(404)},
+    operation_id="getPhoto",
+    summary="Get a photo",
+)
+def get_photo(request: HttpRequest, photo_id: UUID = Path(examples=[EXAMPLE_ID])) -> Any:
+    """A photo and the answer to it. Scope `read`."""
+    person = person_of(request, "read")
+    return photo_answer(request, find(person, photo_id))
+
+
+@photos.delete(
+    "/photos/{uuid:photo_id}",
+    response={204: None, **problems(404)},
+    operation_id="deletePhoto",
+    summary="Delete a photo",
+)
+def delete_photo(request: HttpRequest, photo_id: UUID = Path(examples=[EXAMPLE_ID])) -> Any:
+    """Delete a photo and the answer to it. Scope `predict`."""
+    person = person_of(request, "predict")
+    if not history.delete_photos(person, [photo_id]):
+        raise no_photo()
+    return Status(204, None)
+
+
+@photos.get(
+    "/photos/{uuid:photo_id}/image",
+    response={200: None, 304: None, **problems(404)},
+    operation_id="getPhotoImage",
+    summary="Get the photo itself",
+    url_name="photo-image",
+    openapi_extra=binary("image/jpeg"),
+)
+def get_photo_image(request: HttpRequest, photo_id: UUID = Path(examples=[EXAMPLE_ID])) -> HttpResponseBase:
+    """The photo as the site keeps it: upright, without metadata, at most 1,600 pixels. Scope `read`."""
+    photo = find(person_of(request, "read"), photo_id).photo
+    version = f"{photo.pixel_sha256}-display"
+    return serve(request, photo.display, filename=photo.filename, version=version, max_age=3600)
+
+
+@photos.get(
+    "/photos/{uuid:photo_id}/input",
+    response={200: None, 304: None, **problems(404)},
+    operation_id="getPhotoInput",
+    summary="Get what the model saw",
+    url_name="photo-input",
+    openapi_extra=binary("image/png"),
+)
+def get_photo_input(request: HttpRequest, photo_id: UUID = Path(examples=[EXAMPLE_ID])) -> HttpResponseBase:
+    """The model's input, to the pixel. Scope `read`."""
+    prediction = find(person_of(request, "read"), photo_id)
+    name = f"{prediction.photo.filename}-input"
+    return serve(request, prediction.input, filename=name, version=prediction.input_sha256, max_age=0)
+
+
+@photos.post(
+    "/photos/{uuid:photo_id}/correction",
+    response={200: PhotoAnswer, **problems(400, 404, 409, 422)},
+    operation_id="correctPhoto",
+    summary="Say what is in a photo",
+)
+def correct_photo(
+    request: HttpRequest, body: CorrectionBody, photo_id: UUID = Path(examples=[EXAMPLE_ID])
+) -> Any:
+    """Say what is really in it; a later correction replaces an earlier one. Scope `predict`."""
+    from classifier.corrections import correct
+
+    person = person_of(request, "predict")
+    correct(find(person, photo_id).photo, by=person, label=body.label)
+    return photo_answer(request, find(person, photo_id))
+
+
+def with_corrections(rows: QuerySet[Prediction], person: User) -> QuerySet[Prediction]:
+    mine = Correction.objects.filter(by=person)
+    return rows.prefetch_related(Prefetch("photo__corrections", queryset=mine))
+
+
+def find(person: User, photo_id: UUID) -> Prediction:
+    """The present answer to one of a person's own photos; a 404 otherwise."""
+    rows = history.history(person).filter(photo_id=photo_id)
+    found = with_corrections(rows, person).first()
+    if found is None:
+        raise no_photo()
+    return found
+
+
+def no_photo() -> Problem:
+    return Problem(404, "not_found", _("There is no such photo, or it is not yours."))
+
+
+def _upload(
+    request: HttpRequest, person: User, files: list[UploadedFile], wait: int
+) -> tuple[int, dict[str, Any]]:
+    """Take each file, wait if asked to, and say what became of each."""
+    accepted: list[UUID] = []
+    refused = []
+    for file in files:
+        try:
+            accepted.append(upload_photo(person, file).pk)  # type: ignore[arg-type]
+        except ImageRefused as error:
+            refused.append({"filename": file.name or "", "code": error.code, "detail": str(error.detail)})
+        except DecoderUnavailable as error:
+            if not accepted:
+                raise Problem(
+                    503,
+                    "unavailable",
+                    _("The site cannot read photos now. Try again soon."),
+                    headers={"Retry-After": "10"},
+                ) from error
+            detail = _("The site cannot read photos now. Try again soon.")
+            refused.append({"filename": file.name or "", "code": "unavailable", "detail": detail})
+    if not accepted:
+        code, detail = refused[0]["code"], refused[0]["detail"]
+        raise Problem(STATUS_OF.get(code, 400), code, detail, photos=[], errors=refused)
+    all_in = wait > 0 and wait_for_answers(accepted, wait)
+    rows = with_corrections(history.history(person).filter(photo_id__in=accepted), person)
+    found = {row.photo_id: photo_answer(request, row) for row in rows}
+    shown = [found[pk] for pk in accepted if pk in found]
+    return (200 if all_in else 202), {"photos": shown, "errors": refused}

@@ -1,0 +1,118 @@
+"""The API's pages: Swagger, in which it can be tried, and a reference that reads from top to bottom."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_safe
+from ninja.openapi.docs import Swagger
+
+from classifier.api.application import api
+from classifier.api.errors import problem_response
+
+
+@require_safe
+@ensure_csrf_cookie
+def docs(request: HttpRequest) -> HttpResponse:
+    return Swagger(settings={"docExpansion": "list", "persistAuthorization": False}).render_page(request, api)
+
+
+@require_safe
+def reference(request: HttpRequest) -> HttpResponse:
+    return render(request, "classifier/api_reference.html", {"groups": groups()})
+
+
+def no_such_address(request: HttpRequest) -> HttpResponse:
+    return problem_response(404, "not_found", _("There is no such address: see /api/docs."))
+
+
+@cache
+def groups() -> list[dict[str, Any]]:
+    """The operations by tag, with what a reader needs of each; made from the same schema."""
+    schema = api.get_openapi_schema()
+    shapes = schema["components"]["schemas"]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            described = _operation(path, method, operation, shapes)
+            found.setdefault(operation["tags"][0], []).append(described)
+    return [{**tag, "operations": found[tag["name"]]} for tag in schema["tags"]]
+
+
+def _operation(path: str, method: str, operation: dict[str, Any], shapes: dict[str, Any]) -> dict[str, Any]:
+    inputs = [
+        {
+            "name": parameter["name"],
+            "place": parameter["in"],
+            "required": parameter["required"],
+            "type": _type(parameter["schema"]),
+            "description": parameter.get("description", ""),
+        }
+        for parameter in operation["parameters"]
+    ]
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        inputs += _members(_resolved(content["schema"], shapes), kind)
+    answers = []
+    for status, response in operation["responses"].items():
+        kind, content = next(iter(response.get("content", {}).items()), ("", {}))
+        shape = _resolved(content.get("schema", {}), shapes)
+        answers.append(
+            {
+                "status": status,
+                "description": response["description"],
+                "kind": kind,
+                "members": _members(shape, "") if int(status) < 400 else [],
+                "example": content.get("example"),
+            }
+        )
+    return {
+        "id": operation["operationId"],
+        "method": method.upper(),
+        "path": path,
+        "summary": operation["summary"],
+        "description": operation["description"],
+        "inputs": inputs,
+        "answers": answers,
+    }
+
+
+def _members(shape: dict[str, Any], place: str) -> list[dict[str, Any]]:
+    required = shape.get("required", [])
+    return [
+        {
+            "name": name,
+            "place": place,
+            "required": name in required,
+            "type": _type(member),
+            "description": member.get("description", ""),
+        }
+        for name, member in shape.get("properties", {}).items()
+    ]
+
+
+def _resolved(shape: dict[str, Any], shapes: dict[str, Any]) -> dict[str, Any]:
+    name = shape.get("$ref", "").rsplit("/", 1)[-1]
+    found: dict[str, Any] = shapes[name] if name else shape
+    return found
+
+
+def _type(shape: dict[str, Any]) -> str:
+    """A shape in a few words, such as 'integer, 0 to 30' or 'list of PhotoAnswer'."""
+    if "$ref" in shape:
+        return str(shape["$ref"]).rsplit("/", 1)[-1]
+    if "anyOf" in shape:
+        parts = [_type(part) for part in shape["anyOf"] if part.get("const") != ""]
+        return " or ".join(dict.fromkeys(parts))
+    if "enum" in shape:
+        return ", ".join(map(str, shape["enum"]))
+    if shape.get("type") == "array":
+        return f"list of {_type(shape['items'])}"
+    words = str(shape.get("format") or shape.get("type") or "any")
+    if "minimum" in shape and "maximum" in shape:
+        words += f", {shape['minimum']} to {shape['maximum']}"
+    return words

@@ -1,0 +1,50 @@
+"""Wait for answers without holding a database connection, and never with all web threads at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+
+from classifier.models import Prediction
+
+# Seconds between two looks: quick at first, since most answers come at once.
+FIRST_LOOK, LAST_LOOK = 0.05, 0.5
+seats = threading.BoundedSemaphore(settings.API_MAX_WAITING)
+
+
+def wait_for_answers(photos: Collection[UUID], seconds: float) -> bool:
+    """Look again and again until all answers are in or the time is over.
+
+    Where as many requests wait as may, it looks once.
+
+    Returns:
+        Whether all answers are in.
+    """
+    if seconds <= 0 or not seats.acquire(blocking=False):
+        return _all_in(photos)
+    try:
+        end = time.monotonic() + seconds
+        pause = FIRST_LOOK
+        while not _all_in(photos):
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            if not connection.in_atomic_block:
+                connection.close()
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, LAST_LOOK)
+        return True
+    finally:
+        seats.release()
+
+
+def _all_in(photos: Collection[UUID]) -> bool:
+    open_ones = Prediction.objects.filter(photo_id__in=photos, is_current=True).exclude(
+        status__in=[Prediction.Status.DONE, Prediction.Status.FAILED]
+    )
+    return not open_ones.exists()
