@@ -300,15 +300,14 @@ def archive_path(batch: Batch, filename: str) -> str:
     return f"batches/{batch.pk}/archive.zip"
 
 
-class Batch(Leased):
-    """An archive of photos; its lease is held while its entries are listed. See ``batches``."""
+class Batch(models.Model):
+    """An archive of photos; workers take its items one by one. See ``batches``."""
 
     class State(models.TextChoices):
         RUNNING = "running", _("running")
         PAUSED = "paused", _("paused")
         CANCELLED = "cancelled", _("cancelled")
         DONE = "done", _("done")
-        FAILED = "failed", _("failed")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(
@@ -326,17 +325,9 @@ class Batch(Leased):
         related_name="+",
         verbose_name=_("earlier batch of the same archive"),
     )
-    truth = models.JSONField(
-        _("truth"), default=dict, blank=True, help_text=_("File name to class, from the person's CSV.")
-    )
-    folders_are_truth = models.BooleanField(_("folders are named after the classes"), default=True)
     state = models.CharField(_("state"), max_length=9, choices=State.choices, default=State.RUNNING)
     created_at = models.DateTimeField(_("uploaded at"), auto_now_add=True)
-    # Set when every entry has its row.
-    listed_at = models.DateTimeField(_("listed at"), null=True, editable=False)
     finished_at = models.DateTimeField(_("finished at"), null=True, editable=False)
-    error_code = models.CharField(_("error code"), max_length=50, blank=True)
-    error_detail = models.TextField(_("error"), blank=True)
 
     class Meta:
         ordering = ["-created_at", "-id"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from PIL import Image
 
@@ -78,7 +78,7 @@ def predict_pending(worker: str) -> int:
     return answered
 
 
-def claimable() -> Q:
+def claimable() -> QuerySet[Prediction]:
     """Waiting rows, and running ones whose owner is gone."""
     return Prediction.objects.filter(
         Q(status=Status.QUEUED) | Q(status=Status.RUNNING) & leases.lease_expired(),

@@ -7,7 +7,7 @@ from celery import shared_task
 from celery.signals import celeryd_after_setup, worker_process_init
 from django.db import DatabaseError
 
-from classifier import predictions
+from classifier import predictions, unpacking
 from training import model_store
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,11 @@ def predict(self: Any) -> int:
 @shared_task(bind=True)
 def predict_bulk(self: Any) -> int:
     return predictions.predict_pending(self.request.hostname)
+
+
+@shared_task(bind=True)
+def unpack(self: Any) -> int:
+    return unpacking.unpack_slice(self.request.hostname)
 
 
 @celeryd_after_setup.connect

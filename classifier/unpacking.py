@@ -1,0 +1,191 @@
+"""What workers do with archives: claim a few entries, store each as a photo, answer, look again.
+
+Each entry is committed by itself together with its photo, so whatever stops in between, the
+next worker goes on with the first entry that has none. Several workers share one archive.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Q, QuerySet, Sum
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+
+from classifier import predictions
+from classifier.archives import Archive, ArchiveRefused, EntryRefused, archive_limits, open_archive
+from classifier.batches import finish_if_over, remove_archive, wake_unpacking
+from classifier.decoder import check_isolated
+from classifier.image_checks import ImageRefused
+from classifier.models import Batch, BatchItem, Photo, Prediction
+from classifier.uploads import clean_filename, store_photo
+from training import leases
+from training.model_store import live_preprocessing
+
+logger = logging.getLogger(__name__)
+
+Status = BatchItem.Status
+# Entries claimed at once: a second or two of work.
+SLICE = 16
+# With so many photos of archives waiting for a model, answering goes before unpacking.
+BACKLOG = 256
+RENEW_SECONDS = 5
+LOST = "The worker was lost {attempts} times at this file. Try it again, or upload it by itself."
+KEEP_ARCHIVE_DAYS = 3
+
+
+class _Taken(Exception):
+    """The entry is another worker's by now, or its batch was cancelled."""
+
+
+def unpack_slice(worker: str) -> int:
+    """Store a few entries and have them answered. Returns how many entries were dealt with."""
+    if _backlog() >= BACKLOG:
+        predictions.predict_pending(worker)
+        if _backlog() >= BACKLOG:
+            return 0  # no model answers now: the sweeper asks again
+    items = _claim(worker)
+    if not items:
+        return 0
+    # Before the work, so that an idle worker takes the next ones meanwhile.
+    wake_unpacking()
+    batch = Batch.objects.select_related("owner").get(pk=items[0].batch_id)
+    with translation.override(batch.owner.language or settings.LANGUAGE_CODE):
+        _store_all(batch, items, worker)
+    predictions.predict_pending(worker)
+    finish_if_over(batch)
+    return len(items)
+
+
+def claimable() -> QuerySet[BatchItem]:
+    """Entries of running batches that wait, or whose worker is gone."""
+    return BatchItem.objects.filter(
+        Q(status=Status.QUEUED) | Q(status=Status.RUNNING) & leases.lease_expired(),
+        batch__state=Batch.State.RUNNING,
+        attempt__lt=settings.MAX_ATTEMPTS,
+    )
+
+
+def recover() -> dict[str, int]:
+    """One pass of the sweeper: refuse what was lost too often, finish, wake, clear away."""
+    lost = BatchItem.objects.filter(
+        leases.lease_expired(), status=Status.RUNNING, attempt__gte=settings.MAX_ATTEMPTS
+    ).update(
+        status=Status.REFUSED,
+        claim=None,
+        error_code="worker_lost",
+        error_detail=LOST.format(attempts=settings.MAX_ATTEMPTS),
+    )
+    finished = sum(map(finish_if_over, Batch.objects.filter(state=Batch.State.RUNNING)[:100]))
+    if claimable().exists():
+        wake_unpacking()
+    old = timezone.now() - timedelta(days=KEEP_ARCHIVE_DAYS)
+    kept = Batch.objects.filter(finished_at__lt=old).exclude(archive="")
+    for batch in kept[:100]:
+        remove_archive(batch)
+    return {"entries_failed": lost, "batches_finished": finished}
+
+
+def _backlog() -> int:
+    return predictions.claimable().filter(priority=Prediction.Priority.BULK)[:BACKLOG].count()
+
+
+def _claim(worker: str) -> list[BatchItem]:
+    """Entries of one batch. One that a worker was lost at comes alone: it may be the reason."""
+    rows = claimable()
+    suspect = leases.claim(
+        rows.filter(attempt__gt=0).order_by("id"), worker=worker, limit=1, status=Status.RUNNING
+    )
+    if suspect:
+        return suspect
+    # Not always the oldest batch: a small one is not to wait for a large one.
+    batches = list(rows.order_by().values_list("batch_id", flat=True).distinct()[:100])
+    if not batches:
+        return []
+    fresh = rows.filter(batch_id=random.choice(batches)).order_by("id")  # noqa: S311
+    return leases.claim(fresh, worker=worker, limit=SLICE, status=Status.RUNNING)
+
+
+def _store_all(batch: Batch, items: list[BatchItem], worker: str) -> None:
+    left = archive_limits().unpacked_bytes - (batch.items.aggregate(size=Sum("size"))["size"] or 0)
+    room = settings.QUOTA_PHOTOS - batch.owner.photos.filter(deleted_at=None).count()
+    renewed = time.monotonic()
+    archive = _opened(batch, items)
+    if archive is None:
+        return
+    with batch.archive:
+        for item in items:
+            if time.monotonic() - renewed > RENEW_SECONDS:
+                renewed = time.monotonic()
+                _renew(items)
+            if predictions.claimable().filter(priority=Prediction.Priority.INTERACTIVE).exists():
+                predictions.predict_pending(worker)
+            try:
+                size = _store(batch, item, archive, left=left, room=room)
+            except _Taken:
+                continue
+            left -= size
+            room -= item.status == Status.STORED
+
+
+def _store(batch: Batch, item: BatchItem, archive: Archive, *, left: int, room: int) -> int:
+    """One entry becomes a photo or a refusal. Returns its unpacked bytes."""
+    size = 0
+    try:
+        if left <= 0:
+            raise EntryRefused("unpacked_too_large", limit=settings.BATCH_MAX_UNPACKED_MB)
+        if room <= 0:
+            raise ImageRefused("quota", _("You have as many photos as the site keeps for you. Delete some."))
+        content = archive.read(item.number)
+        size = len(content)
+        preprocessing = live_preprocessing()
+        checked = check_isolated(content, preprocessing=preprocessing)
+        store_photo(
+            batch.owner,
+            checked,
+            filename=clean_filename(item.name),
+            preprocessing=preprocessing,
+            priority=Prediction.Priority.BULK,
+            record=partial(_write, item, size=size, status=Status.STORED),
+            wake_worker=False,
+        )
+    except (EntryRefused, ImageRefused) as refusal:
+        _write(
+            item, size=size, status=Status.REFUSED, error_code=refusal.code, error_detail=str(refusal.detail)
+        )
+    return size
+
+
+def _write(item: BatchItem, photo: Photo | None = None, **values: Any) -> None:
+    """End the claim with its outcome, if it is still ours; raises ``_Taken`` otherwise."""
+    written = leases.owned(item).filter(status=Status.RUNNING).update(photo=photo, claim=None, **values)
+    if written != 1:
+        raise _Taken
+    item.status = values["status"]
+
+
+def _renew(items: list[BatchItem]) -> None:
+    for item in items:
+        if item.status == Status.RUNNING:
+            leases.renew(item)
+
+
+def _opened(batch: Batch, items: list[BatchItem]) -> Archive | None:
+    """The archive; None, and the entries refused, where it cannot be read any more."""
+    try:
+        return open_archive(batch.archive.open("rb"))
+    except ArchiveRefused as refusal:
+        code, detail = refusal.code, str(refusal.detail)
+    except (FileNotFoundError, ValueError):
+        code, detail = "archive_gone", _("The archive is gone from the site. Upload it again.")
+    for item in items:
+        leases.owned(item).filter(status=Status.RUNNING).update(
+            status=Status.REFUSED, claim=None, error_code=code, error_detail=detail
+        )
+    return None
