@@ -12,13 +12,13 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from classifier import admin_people  # noqa: F401 - registers its tables
+from classifier import admin_batches, admin_corrections, admin_people  # noqa: F401 - they register tables
+from classifier.admin_base import thumbnail
 from classifier.admin_exports import Exported, PhotoRows, PredictionRows
 from classifier.history import delete_photos, restore_photos
 from classifier.models import Photo, Prediction, User
@@ -291,14 +291,6 @@ class PredictionAdmin(Exported, ReadOnly, LargeTableAdmin):
     @admin.display(description=gettext_lazy("sha256 of the input's pixels"))
     def digest(self, prediction: Prediction) -> SafeString:
         return short(prediction.input_sha256)
-
-
-def thumbnail(photo: Photo, classes: str) -> SafeString | str:
-    """A small picture from the private view; deleted photos are shown to nobody."""
-    if photo.deleted_at:
-        return "–"
-    url = reverse("classifier:photo-thumbnail", args=[photo.pk])
-    return format_html('<img class="{}" src="{}" alt="{}" loading="lazy">', classes, url, photo.filename)
 
 
 def verdict_badge(prediction: Prediction) -> SafeString | str:

@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from training import admin_datasets  # noqa: F401 - registers its tables
 from training.admin_base import (
     LargeTableAdmin,
     ReadOnly,
@@ -27,55 +28,17 @@ from training.admin_base import (
     link,
     list_link,
     percent,
-    short,
     worker_badge,
 )
 from training.admin_jobs import RecipeFilter
 from training.gate import examine
 from training.models import (
-    DatasetVersion,
     EvaluationReport,
     ModelVersion,
     Promotion,
     Worker,
 )
 from training.promotion import PromotionRefused, promote, roll_back
-
-
-@admin.register(DatasetVersion)
-class DatasetVersionAdmin(ReadOnly, LargeTableAdmin):
-    list_display = ("name", "digest", "created_at", "creator", "jobs_link", "models_link")
-    list_filter = ("created_at",)
-    list_select_related = ("created_by",)
-    digest_field = "sha256"
-    search_fields = ("name__startswith",)
-    search_help_text = gettext_lazy("A name's beginning, or a whole sha256.")
-    fields = ("name", "sha256", "contents", "created_at", "created_by", "jobs_link", "models_link")
-    readonly_fields = ("contents", "jobs_link", "models_link")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[DatasetVersion]:
-        return super().get_queryset(request).defer("manifest")
-
-    @admin.display(description=gettext_lazy("sha256"))
-    def digest(self, dataset: DatasetVersion) -> SafeString:
-        return short(dataset.sha256)
-
-    @admin.display(description=gettext_lazy("created by"))
-    def creator(self, dataset: DatasetVersion) -> Any:
-        return link(dataset.created_by)
-
-    @admin.display(description=gettext_lazy("contents"))
-    def contents(self, dataset: DatasetVersion) -> str:
-        added = len(dataset.manifest.get("added", ()))
-        return _("CIFAR-10 and %(count)s corrected photos") % {"count": added} if added else "CIFAR-10"
-
-    @admin.display(description=gettext_lazy("training jobs"))
-    def jobs_link(self, dataset: DatasetVersion) -> SafeString:
-        return list_link("training_trainingjob", _("training jobs"), dataset__id__exact=dataset.pk)
-
-    @admin.display(description=gettext_lazy("model versions"))
-    def models_link(self, dataset: DatasetVersion) -> SafeString:
-        return list_link("training_modelversion", _("model versions"), dataset__id__exact=dataset.pk)
 
 
 class ReasonForm(forms.Form):
@@ -267,14 +230,14 @@ class ModelVersionAdmin(LargeTableAdmin):
 
 @admin.register(EvaluationReport)
 class EvaluationReportAdmin(ReadOnly, LargeTableAdmin):
-    list_display = ("id", "of_model", "dataset", "n", "share_right", "created_at", "page")
+    list_display = ("id", "of_model", "dataset", "n", "share_right", "created_at")
     list_filter = ("created_at",)
     list_select_related = ("model",)
     digest_field = "dataset_sha256"
     search_fields = ("model__name__startswith",)
     search_help_text = gettext_lazy("A number, the beginning of a model's name, or a test set's sha256.")
-    fields = ("model", "dataset", "dataset_sha256", "n", "share_right", "key_figures", "page", "created_at")
-    readonly_fields = ("share_right", "key_figures", "page")
+    fields = ("model", "dataset", "dataset_sha256", "n", "share_right", "key_figures", "created_at")
+    readonly_fields = ("share_right", "key_figures")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[EvaluationReport]:
         # The figures hold one digit for each image of the test set.
@@ -294,10 +257,8 @@ class EvaluationReportAdmin(ReadOnly, LargeTableAdmin):
         rows = format_html_join("", "<tr><th>{}</th><td>{}</td></tr>", numbers)
         return format_html("<table>{}</table>", rows)
 
-    @admin.display(description=gettext_lazy("report"))
-    def page(self, report: EvaluationReport) -> SafeString:
-        url = reverse("training:report", args=[report.model_id])
-        return format_html('<a href="{}">{}</a>', url, _("Read the report"))
+    def view_on_site(self, report: EvaluationReport) -> str:
+        return reverse("training:report", args=[report.model_id])
 
 
 @admin.register(Promotion)

@@ -27,9 +27,9 @@ else:
     TabularInline = admin.TabularInline
 
 # What a state says by its colour; the word itself is always there too.
-GOOD = {"done", "succeeded", "recognised", "champion", "alive", "accepted", "active"}
-BUSY = {"queued", "running", "unsure", "proposed", "stopped"}
-BAD = {"failed", "silent", "rejected", "overridden", "revoked", "expired", "deleted"}
+GOOD = {"done", "stored", "succeeded", "recognised", "champion", "alive", "accepted", "active"}
+BUSY = {"queued", "running", "unsure", "proposed", "stopped", "paused"}
+BAD = {"failed", "silent", "rejected", "overridden", "refused", "revoked", "withdrawn", "expired", "deleted"}
 
 
 class LargeTableAdmin(ModelAdmin):

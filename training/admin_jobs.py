@@ -53,6 +53,9 @@ class RecipeForm(ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "dataset" in self.fields:
+            self.fields["dataset"].required = False
+            self.fields["dataset"].help_text = _("Empty: plain CIFAR-10.")
         if "parameters" in self.fields:
             self.fields["parameters"].required = False
             self.fields["parameters"].help_text = parameters_help()
@@ -112,6 +115,7 @@ class EpochInline(ReadOnly, TabularInline):
 @admin.register(TrainingJob)
 class TrainingJobAdmin(NoAddOrChange, LargeTableAdmin):
     form = RecipeForm
+    autocomplete_fields = ("dataset",)
     actions = ("cancel_selected", "stop_selected", "resume_selected", "retry_selected")
     list_display = (
         "id",
