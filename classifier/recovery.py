@@ -1,6 +1,6 @@
 """The sweeper: needs the database alone, so it works while the broker is down."""
 
-from classifier import history, predictions
+from classifier import history, predictions, unpacking
 from training import jobs, schedule
 
 
@@ -8,6 +8,7 @@ def sweep() -> dict[str, int]:
     """One pass; returns what it did, by name."""
     return {
         **predictions.recover(),
+        **unpacking.recover(),
         **jobs.recover_jobs(),
         **schedule.run_schedule(),
         "photos_purged": history.purge_deleted(),
