@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, BinaryIO
+from typing import Any
 
+from ninja.files import UploadedFile
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -52,7 +53,7 @@ def once(owner: User, key: str, fingerprint: str, do: Callable[[], Answer]) -> t
             _("This Idempotency-Key was used for another request: choose a new key for each new request.")
         )
     if row.status is not None:
-        return (row.status, row.answer), True
+        return (row.status, row.answer or {}), True
     if not is_mine:
         raise StillAtWork(_("The first request with this Idempotency-Key is still at work: ask again soon."))
     try:
@@ -64,12 +65,13 @@ def once(owner: User, key: str, fingerprint: str, do: Callable[[], Answer]) -> t
     return (status, answer), False
 
 
-def fingerprint(operation: str, files: list[tuple[str, BinaryIO]]) -> str:
+def fingerprint(operation: str, files: Iterable[UploadedFile]) -> str:
     """The sha256 of what is asked for: the operation, and each file's name and bytes."""
     digest = hashlib.sha256(operation.encode())
-    for name, file in files:
-        digest.update(f"\0{name}\0".encode())
-        digest.update(hashlib.file_digest(file, "sha256").digest())  # type: ignore[arg-type]
+    for file in files:
+        digest.update(f"\0{file.name}\0{file.size}\0".encode())
+        for chunk in file.chunks():
+            digest.update(chunk)
         file.seek(0)
     return digest.hexdigest()
 

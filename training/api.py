@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
 from django.utils.http import http_date
 from django.utils.translation import gettext as _
-from ninja import Path, Query, Router, Schema, Status
+from ninja import Router, Schema, Status
+from ninja.params.functions import Path, Query
 from pydantic import ConfigDict, Field
 
 from training import jobs, model_store, promotion
@@ -20,6 +21,10 @@ from training.problems import Caller, Problem, problems
 PAGE_SIZE = 50
 # Compact rows for pairing two models, of no use to a reader.
 NOT_SHOWN = ("truth", "predicted")
+
+ModelId = Annotated[int, Path(examples=[1])]
+JobId = Annotated[int, Path(examples=[7])]
+Cursor = Annotated[str, Query(max_length=200, description="`next_cursor` of the page before.")]
 
 models = Router(tags=["Models"])
 training_jobs = Router(tags=["Training jobs"])
@@ -176,10 +181,7 @@ JobAnswer.model_rebuild()
     operation_id="listModels",
     summary="List models",
 )
-def list_models(
-    request: HttpRequest,
-    cursor: str = Query("", max_length=200, description="From `next_cursor` of the page before."),
-) -> Any:
+def list_models(request: HttpRequest, cursor: Cursor = "") -> Any:
     """Model versions, newest first, fifty a page. Scope `read`."""
     caller(request).needs("read")
     rows = ModelVersion.objects.order_by("-id")
@@ -213,7 +215,7 @@ def get_champion(request: HttpRequest) -> Any:
     operation_id="getModelReport",
     summary="Get a model's report",
 )
-def get_model_report(request: HttpRequest, response: HttpResponse, model_id: int = Path(examples=[1])) -> Any:
+def get_model_report(request: HttpRequest, response: HttpResponse, model_id: ModelId) -> Any:
     """The figures on CIFAR-10's test images. It never changes: ask again with If-None-Match. Scope `read`."""
     caller(request).needs("read")
     reports = EvaluationReport.objects.select_related("model").filter(model_id=model_id)
@@ -247,7 +249,7 @@ def get_model_report(request: HttpRequest, response: HttpResponse, model_id: int
     operation_id="promoteModel",
     summary="Promote a model",
 )
-def promote_model(request: HttpRequest, body: ReasonBody, model_id: int = Path(examples=[2])) -> Any:
+def promote_model(request: HttpRequest, body: ReasonBody, model_id: ModelId) -> Any:
     """Make a model the champion, if the gate lets it. Staff, scope `train`.
 
     409 says why the gate refuses; nothing has changed then.
@@ -302,7 +304,7 @@ def create_training_job(request: HttpRequest, response: HttpResponse, body: JobB
     operation_id="getTrainingJob",
     summary="Get a training job",
 )
-def get_training_job(request: HttpRequest, job_id: int = Path(examples=[7])) -> Any:
+def get_training_job(request: HttpRequest, job_id: JobId) -> Any:
     """State, epochs so far and, at the end, the model. Staff, scope `train`."""
     return find_job(request, job_id)[0]
 
@@ -313,7 +315,7 @@ def get_training_job(request: HttpRequest, job_id: int = Path(examples=[7])) -> 
     operation_id="cancelTrainingJob",
     summary="Cancel a training job",
 )
-def cancel_training_job(request: HttpRequest, job_id: int = Path(examples=[7])) -> Any:
+def cancel_training_job(request: HttpRequest, job_id: JobId) -> Any:
     """Give the job up and keep nothing of it. Staff, scope `train`."""
     return change(request, job_id, jobs.cancel)
 
@@ -324,7 +326,7 @@ def cancel_training_job(request: HttpRequest, job_id: int = Path(examples=[7])) 
     operation_id="stopTrainingJob",
     summary="Stop a training job",
 )
-def stop_training_job(request: HttpRequest, job_id: int = Path(examples=[7])) -> Any:
+def stop_training_job(request: HttpRequest, job_id: JobId) -> Any:
     """End a running job early and keep its best epoch. Staff, scope `train`."""
     return change(request, job_id, jobs.stop)
 
@@ -335,7 +337,7 @@ def stop_training_job(request: HttpRequest, job_id: int = Path(examples=[7])) ->
     operation_id="resumeTrainingJob",
     summary="Resume a training job",
 )
-def resume_training_job(request: HttpRequest, job_id: int = Path(examples=[7])) -> Any:
+def resume_training_job(request: HttpRequest, job_id: JobId) -> Any:
     """Go on with a stopped or failed job after its last whole epoch. Staff, scope `train`."""
     return change(request, job_id, jobs.resume)
 

@@ -56,7 +56,7 @@ class ProblemAnswer(Schema):
 def problems(*statuses: int) -> dict[int, type[ProblemAnswer]]:
     """The documented answers of an operation besides its good ones."""
     # What any operation may answer: no sign-in, not allowed, asked too often.
-    return {status: ProblemAnswer for status in sorted({401, 403, 429, *statuses})}
+    return dict.fromkeys(sorted({401, 403, 429, *statuses}), ProblemAnswer)
 
 
 class Caller:

@@ -68,7 +68,7 @@ class PredictionAnswer(Schema):
     label: Label = Field(description="The most probable of the ten.")
     confidence: float = Field(ge=0, le=1, description="Its probability, calibrated.", examples=[0.93])
     verdict: Verdict = Field(
-        description="Whether to believe the label: `none_of_the_ten` says that the photo shows something else."
+        description="Whether to believe the label; `none_of_the_ten`: the photo shows something else."
     )
     probabilities: dict[str, float] = Field(
         description="Of each of the ten, by name, in CIFAR-10's order.",

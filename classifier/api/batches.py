@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.translation import gettext as _
-from ninja import File, Path, Router, Schema, Status
+from ninja import Router, Schema, Status
 from ninja.files import UploadedFile
+from ninja.params.functions import File, Path
 from pydantic import ConfigDict, Field
 
 from classifier import results
-from classifier.api.photos import EXAMPLE_ID, KEY
+from classifier.api.photos import EXAMPLE_ID, IdempotencyKey
 from classifier.api.sign_in import person_of
 from classifier.archives import Refused
 from classifier.batches import Progress, cancel, create_batch
@@ -26,6 +27,12 @@ from training.problems import Problem, problems
 
 batches = Router(tags=["Batches"])
 
+BatchId = Annotated[UUID, Path(examples=[EXAMPLE_ID])]
+Archive = Annotated[UploadedFile, File(description="A ZIP archive of photos.")]
+Truth = Annotated[
+    UploadedFile | None,
+    File(description="A CSV of `filename,label`: what the photos really show, to count the right answers."),
+]
 STATUS_OF = {"archive_too_large": 413, "storage_full": 507}
 
 
@@ -55,18 +62,14 @@ class BatchAnswer(Schema):
 def upload_batch(
     request: HttpRequest,
     response: HttpResponse,
-    archive: UploadedFile = File(description="A ZIP archive of photos."),
-    truth: UploadedFile | None = File(
-        None,
-        description="A CSV of `filename,label`: what the photos really show, to count the right answers.",
-    ),
-    idempotency_key: str = KEY,
+    archive: Archive,
+    truth: Truth = None,
+    idempotency_key: IdempotencyKey = "",
 ) -> Any:
     """Every file of the archive becomes a photo; one that fails never fails the batch. Scope `predict`."""
     person = person_of(request, "predict")
     key = idempotency_key.strip()
-    files = [(file.name or "", file.file) for file in (archive, truth) if file]
-    asked = fingerprint("createBatch", files) if key else ""
+    asked = fingerprint("createBatch", [file for file in (archive, truth) if file]) if key else ""
     (status, answer), repeated = once(person, key, asked, partial(_create, request, person, archive, truth))
     if repeated:
         response.headers["Idempotency-Replayed"] = "true"
@@ -80,7 +83,7 @@ def upload_batch(
     operation_id="getBatch",
     summary="Get a batch",
 )
-def get_batch(request: HttpRequest, batch_id: UUID = Path(examples=[EXAMPLE_ID])) -> Any:
+def get_batch(request: HttpRequest, batch_id: BatchId) -> Any:
     """How far it is. Scope `read`."""
     return batch_answer(request, find(person_of(request, "read"), batch_id))
 
@@ -91,7 +94,7 @@ def get_batch(request: HttpRequest, batch_id: UUID = Path(examples=[EXAMPLE_ID])
     operation_id="cancelBatch",
     summary="Cancel a batch",
 )
-def cancel_batch(request: HttpRequest, batch_id: UUID = Path(examples=[EXAMPLE_ID])) -> Any:
+def cancel_batch(request: HttpRequest, batch_id: BatchId) -> Any:
     """Look at nothing more; the answers so far stay. Scope `predict`."""
     batch = find(person_of(request, "predict"), batch_id)
     if not cancel(batch) and batch.state != Batch.State.CANCELLED:
@@ -111,7 +114,7 @@ def download(kind: str) -> dict[str, Any]:
     url_name="batch-csv",
     openapi_extra=download("text/csv"),
 )
-def get_batch_csv(request: HttpRequest, batch_id: UUID = Path(examples=[EXAMPLE_ID])) -> HttpResponseBase:
+def get_batch_csv(request: HttpRequest, batch_id: BatchId) -> HttpResponseBase:
     """A line a file, in the archive's order; those not answered yet are `queued`. Scope `read`."""
     batch = find(person_of(request, "read"), batch_id)
     return stream(results.as_csv(results_of(batch)), "text/csv; charset=utf-8", "results.csv")
@@ -125,7 +128,7 @@ def get_batch_csv(request: HttpRequest, batch_id: UUID = Path(examples=[EXAMPLE_
     url_name="batch-jsonl",
     openapi_extra=download("application/jsonl"),
 )
-def get_batch_jsonl(request: HttpRequest, batch_id: UUID = Path(examples=[EXAMPLE_ID])) -> HttpResponseBase:
+def get_batch_jsonl(request: HttpRequest, batch_id: BatchId) -> HttpResponseBase:
     """A JSON object a line for each file, in the archive's order. Scope `read`."""
     batch = find(person_of(request, "read"), batch_id)
     return stream(results.as_jsonl(results_of(batch)), "application/jsonl", "results.jsonl")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import date
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.translation import gettext as _
-from ninja import File, Header, Path, Query, Router, Status
+from ninja import Router, Status
 from ninja.files import UploadedFile
+from ninja.params.functions import File, Header, Path, Query
 
 from classifier import history
 from classifier.api.answers import (
@@ -46,13 +47,42 @@ STATUSES = {
     "done": [Prediction.Status.DONE],
     "failed": [Prediction.Status.FAILED],
 }
-KEY = Header(
-    "",
-    alias="Idempotency-Key",
-    max_length=255,
-    description="Chosen by you: the same request with the same key is done once, for 24 hours.",
-    examples=["3f1b6a52-upload-1"],
-)
+PhotoId = Annotated[UUID, Path(examples=[EXAMPLE_ID])]
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        max_length=255,
+        description="Chosen by you: the same request with the same key is done once, for 24 hours.",
+        examples=["3f1b6a52-upload-1"],
+    ),
+]
+Files = Annotated[
+    list[UploadedFile],
+    File(min_length=1, max_length=100, description="JPEG, PNG, WebP, GIF, BMP or HEIC; 1 to 100 of them."),
+]
+Wait = Annotated[
+    int,
+    Query(ge=0, le=30, description="Seconds to wait for the answers: 200 when all are in before they end."),
+]
+Cursor = Annotated[
+    str, Query(max_length=200, description="`next_cursor` or `previous_cursor` of another page.")
+]
+WithLabel = Annotated[Label | Nothing, Query(description="Only photos with this answer.", examples=["cat"])]
+WithVerdict = Annotated[
+    Verdict | Nothing, Query(description="Only photos with this verdict.", examples=["recognised"])
+]
+WithStatus = Annotated[
+    PhotoStatus | Nothing, Query(description="Only photos with this status.", examples=["done"])
+]
+# The default stands here too: pydantic forgets one that ninja sets later.
+From = Annotated[
+    Day, Query("", alias="from", description="Uploaded on this day (UTC) or later.", examples=["2026-01-01"])
+]
+To = Annotated[
+    Day, Query("", alias="to", description="Uploaded on this day (UTC) or earlier.", examples=["2026-12-31"])
+]
+Limit = Annotated[int, Query(ge=1, le=100, description="Photos a page.", examples=[24])]
 
 
 def binary(*types: str) -> dict[str, Any]:
@@ -71,13 +101,9 @@ def binary(*types: str) -> dict[str, Any]:
 def upload_photos(
     request: HttpRequest,
     response: HttpResponse,
-    file: list[UploadedFile] = File(
-        min_length=1, max_length=100, description="JPEG, PNG, WebP, GIF, BMP or HEIC; 1 to 100 of them."
-    ),
-    wait: int = Query(
-        0, ge=0, le=30, description="Seconds to wait for the answers: 200 when all are in before they end."
-    ),
-    idempotency_key: str = KEY,
+    file: Files,
+    wait: Wait = 0,
+    idempotency_key: IdempotencyKey = "",
 ) -> Any:
     """Each file is taken by itself: a refused one is told in `errors` and does not stop the others.
 
@@ -87,7 +113,7 @@ def upload_photos(
     person = person_of(request, "predict")
     spend_more(request, len(file) - 1)
     key = idempotency_key.strip()
-    asked = fingerprint("uploadPhotos", [(f.name or "", f.file) for f in file]) if key else ""
+    asked = fingerprint("uploadPhotos", file) if key else ""
     (status, answer), repeated = once(person, key, asked, partial(_upload, request, person, file, wait))
     if repeated:
         response.headers["Idempotency-Replayed"] = "true"
@@ -102,17 +128,13 @@ def upload_photos(
 )
 def list_photos(
     request: HttpRequest,
-    cursor: str = Query("", max_length=200, description="`next_cursor` or `previous_cursor` of a page."),
-    label: Label | Nothing = Query("", description="Only photos with this answer.", examples=["cat"]),
-    verdict: Verdict | Nothing = Query("", description="Only with this verdict.", examples=["recognised"]),
-    status: PhotoStatus | Nothing = Query("", description="Only with this status.", examples=["done"]),
-    date_from: Day = Query(
-        "", alias="from", description="Uploaded on this day (UTC) or later.", examples=["2026-01-01"]
-    ),
-    date_to: Day = Query(
-        "", alias="to", description="Uploaded on this day (UTC) or earlier.", examples=["2026-12-31"]
-    ),
-    limit: int = Query(24, ge=1, le=100, description="Photos a page.", examples=[24]),
+    cursor: Cursor = "",
+    label: WithLabel = "",
+    verdict: WithVerdict = "",
+    status: WithStatus = "",
+    date_from: From = "",
+    date_to: To = "",
+    limit: Limit = 24,
 ) -> Any:
     """Your photos, newest first, in pages that cost the same however far you go. Scope `read`."""
     person = person_of(request, "read")
@@ -142,7 +164,7 @@ def list_photos(
     operation_id="getPhoto",
     summary="Get a photo",
 )
-def get_photo(request: HttpRequest, photo_id: UUID = Path(examples=[EXAMPLE_ID])) -> Any:
+def get_photo(request: HttpRequest, photo_id: PhotoId) -> Any:
     """A photo and the answer to it. Scope `read`."""
     person = person_of(request, "read")
     return photo_answer(request, find(person, photo_id))
@@ -154,7 +176,7 @@ def get_photo(request: HttpRequest, photo_id: UUID = Path(examples=[EXAMPLE_ID])
     operation_id="deletePhoto",
     summary="Delete a photo",
 )
-def delete_photo(request: HttpRequest, photo_id: UUID = Path(examples=[EXAMPLE_ID])) -> Any:
+def delete_photo(request: HttpRequest, photo_id: PhotoId) -> Any:
     """Delete a photo and the answer to it. Scope `predict`."""
     person = person_of(request, "predict")
     if not history.delete_photos(person, [photo_id]):
@@ -170,7 +192,7 @@ def delete_photo(request: HttpRequest, photo_id: UUID = Path(examples=[EXAMPLE_I
     url_name="photo-image",
     openapi_extra=binary("image/jpeg"),
 )
-def get_photo_image(request: HttpRequest, photo_id: UUID = Path(examples=[EXAMPLE_ID])) -> HttpResponseBase:
+def get_photo_image(request: HttpRequest, photo_id: PhotoId) -> HttpResponseBase:
     """The photo as the site keeps it: upright, without metadata, at most 1,600 pixels. Scope `read`."""
     photo = find(person_of(request, "read"), photo_id).photo
     version = f"{photo.pixel_sha256}-display"
@@ -185,7 +207,7 @@ def get_photo_image(request: HttpRequest, photo_id: UUID = Path(examples=[EXAMPL
     url_name="photo-input",
     openapi_extra=binary("image/png"),
 )
-def get_photo_input(request: HttpRequest, photo_id: UUID = Path(examples=[EXAMPLE_ID])) -> HttpResponseBase:
+def get_photo_input(request: HttpRequest, photo_id: PhotoId) -> HttpResponseBase:
     """The model's input, to the pixel. Scope `read`."""
     prediction = find(person_of(request, "read"), photo_id)
     name = f"{prediction.photo.filename}-input"
@@ -198,9 +220,7 @@ def get_photo_input(request: HttpRequest, photo_id: UUID = Path(examples=[EXAMPL
     operation_id="correctPhoto",
     summary="Say what is in a photo",
 )
-def correct_photo(
-    request: HttpRequest, body: CorrectionBody, photo_id: UUID = Path(examples=[EXAMPLE_ID])
-) -> Any:
+def correct_photo(request: HttpRequest, body: CorrectionBody, photo_id: PhotoId) -> Any:
     """Say what is really in it; a later correction replaces an earlier one. Scope `predict`."""
     from classifier.corrections import correct
 

@@ -59,7 +59,8 @@ def _operation(path: str, method: str, operation: dict[str, Any], shapes: dict[s
         inputs += _members(_resolved(content["schema"], shapes), kind)
     answers = []
     for status, response in operation["responses"].items():
-        kind, content = next(iter(response.get("content", {}).items()), ("", {}))
+        contents: dict[str, dict[str, Any]] = response.get("content") or {"": {}}
+        kind, content = next(iter(contents.items()))
         shape = _resolved(content.get("schema", {}), shapes)
         answers.append(
             {

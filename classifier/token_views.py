@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -10,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
+from classifier.models import User
 from classifier.tokens import TokenRefused, make_token, revoke_token
 
 
@@ -18,12 +21,13 @@ from classifier.tokens import TokenRefused, make_token, revoke_token
 @never_cache
 def token_make(request: HttpRequest) -> HttpResponse:
     """Make a token and show it, this once."""
+    person = cast(User, request.user)
     days = request.POST.get("days", "")
     try:
         if days and not (days.isascii() and days.isdecimal()):
             raise TokenRefused(_("Say in days, as a whole number, how long the token is valid."))
         token, secret = make_token(
-            request.user,
+            person,
             name=request.POST.get("name", "")[:100],
             scopes=request.POST.getlist("scopes"),
             days=int(days[:9]) if days else None,
@@ -37,7 +41,8 @@ def token_make(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_POST
 def token_revoke(request: HttpRequest, pk: int) -> HttpResponse:
-    token = get_object_or_404(request.user.api_tokens, pk=pk)
-    if revoke_token(token, by=request.user):
+    person = cast(User, request.user)
+    token = get_object_or_404(person.api_tokens, pk=pk)
+    if revoke_token(token, by=person):
         messages.success(request, _("The token '%(name)s' opens nothing any more.") % {"name": token.name})
     return redirect("classifier:account")
