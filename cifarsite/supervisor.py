@@ -37,7 +37,7 @@ def commands(port: int) -> dict[str, list[str]]:
     """What runs side by side, by name; `web` is what people reach."""
     web = [sys.executable, "-m", "gunicorn", "cifarsite.wsgi", "--bind", f"127.0.0.1:{port}"]
     web += ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--timeout", "60"]
-    web += ["--graceful-timeout", "10", "--log-level", "warning", "--no-control-socket"]
+    web += ["--graceful-timeout", "10", "--log-level", "warning", "--no-control-socket", "--preload"]
     # Where root runs this, say in a container, Celery's advice is not repeated at each start.
     worker = [
         sys.executable,

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connection
+from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 
@@ -57,12 +57,12 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             self.prepare()
-        except (OSError, DatabaseError) as error:
+        except (OSError, OperationalError) as error:
             if is_full_disk(error):
                 raise CommandError(
                     f"The disk that holds {settings.VAR_DIR} is full: free some space, or set VAR_DIR."
                 ) from error
-            if isinstance(error, DatabaseError):
+            if isinstance(error, OperationalError):
                 raise CommandError(f"The database in DATABASE_URL cannot be used: {error}") from error
             raise CommandError(
                 f"{error.filename or settings.VAR_DIR} cannot be used: {error.strerror or error}."
