@@ -24,7 +24,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from classifier.archives import ArchiveRefused, Entry, Refused, archive_limits, open_archive
-from classifier.models import Batch, BatchItem, Prediction, User
+from classifier.models import CLASS_CHOICES, Batch, BatchItem, Prediction, User
 from classifier.predictions import wake
 from classifier.uploads import clean_filename
 from training.engine.data import CLASS_NAMES
@@ -331,6 +331,10 @@ class Progress:
         """None where nothing moves."""
         return math.ceil(self.left / self.rate) if self.rate else None
 
+    @property
+    def minutes_left(self) -> int | None:
+        return self.seconds_left and math.ceil(self.seconds_left / 60)
+
     @cached_property
     def can_retry(self) -> bool:
         return self.batch.state != State.CANCELLED and (
@@ -367,6 +371,12 @@ class Score:
     @property
     def accuracy(self) -> float:
         return self.correct / self.n
+
+    @property
+    def rows(self) -> list[tuple[str, Any, list[tuple[str, int]]]]:
+        """(class, its translation, [(class, count), ...]) of the matrix, for the page."""
+        names = zip(CLASS_CHOICES, self.matrix, strict=True)
+        return [(c, text, list(zip(CLASS_NAMES, row, strict=True))) for (c, text), row in names]
 
 
 def score(batch: Batch) -> Score | None:

@@ -52,9 +52,7 @@ class Photo(models.Model):
     """A photo as this site re-encoded it: no byte of the original file is kept."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    owner = models.ForeignKey(
-        User, on_delete=models.CASCADE, related_name="photos", verbose_name=_("owner")
-    )
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="photos", verbose_name=_("owner"))
     filename = models.CharField(
         _("file name"), max_length=255, help_text=_("As the person's device called it.")
     )
@@ -310,9 +308,7 @@ class Batch(models.Model):
         DONE = "done", _("done")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    owner = models.ForeignKey(
-        User, on_delete=models.CASCADE, related_name="batches", verbose_name=_("owner")
-    )
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="batches", verbose_name=_("owner"))
     filename = models.CharField(_("file name"), max_length=255)
     archive = models.FileField(_("archive"), upload_to=archive_path, max_length=200, blank=True)
     sha256 = models.CharField(_("sha256 of the archive"), max_length=64)

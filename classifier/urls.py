@@ -1,6 +1,6 @@
 from django.urls import path
 
-from classifier import token_pages, views
+from classifier import batch_views, token_views, views
 
 app_name = "classifier"
 urlpatterns = [
@@ -15,9 +15,18 @@ urlpatterns = [
     path("history/", views.history_page, name="history"),
     path("history/delete/", views.history_delete, name="history-delete"),
     path("history/restore/", views.history_restore, name="history-restore"),
+    path("batches/", batch_views.batches_page, name="batches"),
+    path("batches/<uuid:pk>/", batch_views.batch_page, name="batch"),
+    path("batches/<uuid:pk>/status/", batch_views.batch_status, name="batch-status"),
+    path("batches/<uuid:pk>/results.csv", batch_views.batch_csv, name="batch-results-csv"),
+    path("batches/<uuid:pk>/results.jsonl", batch_views.batch_jsonl, name="batch-results-jsonl"),
+    path("batches/<uuid:pk>/pause/", batch_views.batch_act, {"act": "pause"}, name="batch-pause"),
+    path("batches/<uuid:pk>/resume/", batch_views.batch_act, {"act": "resume"}, name="batch-resume"),
+    path("batches/<uuid:pk>/cancel/", batch_views.batch_act, {"act": "cancel"}, name="batch-cancel"),
+    path("batches/<uuid:pk>/retry/", batch_views.batch_act, {"act": "retry"}, name="batch-retry"),
     path("account/", views.account, name="account"),
-    path("account/tokens/", token_pages.token_make, name="token-make"),
-    path("account/tokens/<int:pk>/revoke/", token_pages.token_revoke, name="token-revoke"),
+    path("account/tokens/", token_views.token_make, name="token-make"),
+    path("account/tokens/<int:pk>/revoke/", token_views.token_revoke, name="token-revoke"),
     path("language/", views.language, name="language"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),

@@ -8,95 +8,271 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('classifier', '0001_user'),
-        ('training', '0001_initial'),
+        ("classifier", "0001_user"),
+        ("training", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Photo',
+            name="Photo",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('filename', models.CharField(help_text="As the person's device called it.", max_length=255, verbose_name='file name')),
-                ('display', models.FileField(max_length=200, upload_to=classifier.models.display_path, verbose_name='display copy')),
-                ('thumbnail', models.FileField(max_length=200, upload_to=classifier.models.thumbnail_path, verbose_name='thumbnail')),
-                ('width', models.PositiveIntegerField(verbose_name='width in pixels')),
-                ('height', models.PositiveIntegerField(verbose_name='height in pixels')),
-                ('size', models.PositiveIntegerField(verbose_name='size of the original in bytes')),
-                ('pixel_sha256', models.CharField(db_index=True, max_length=64, verbose_name='sha256 of the pixels')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='uploaded at')),
-                ('deleted_at', models.DateTimeField(blank=True, db_index=True, null=True, verbose_name='deleted at')),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='photos', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
+                (
+                    "id",
+                    models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False),
+                ),
+                (
+                    "filename",
+                    models.CharField(
+                        help_text="As the person's device called it.",
+                        max_length=255,
+                        verbose_name="file name",
+                    ),
+                ),
+                (
+                    "display",
+                    models.FileField(
+                        max_length=200, upload_to=classifier.models.display_path, verbose_name="display copy"
+                    ),
+                ),
+                (
+                    "thumbnail",
+                    models.FileField(
+                        max_length=200, upload_to=classifier.models.thumbnail_path, verbose_name="thumbnail"
+                    ),
+                ),
+                ("width", models.PositiveIntegerField(verbose_name="width in pixels")),
+                ("height", models.PositiveIntegerField(verbose_name="height in pixels")),
+                ("size", models.PositiveIntegerField(verbose_name="size of the original in bytes")),
+                (
+                    "pixel_sha256",
+                    models.CharField(db_index=True, max_length=64, verbose_name="sha256 of the pixels"),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="uploaded at")),
+                (
+                    "deleted_at",
+                    models.DateTimeField(blank=True, db_index=True, null=True, verbose_name="deleted at"),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="photos",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="owner",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'photo',
-                'verbose_name_plural': 'photos',
-                'ordering': ['-created_at', '-id'],
+                "verbose_name": "photo",
+                "verbose_name_plural": "photos",
+                "ordering": ["-created_at", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='Prediction',
+            name="Prediction",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('attempt', models.PositiveSmallIntegerField(default=0, editable=False, verbose_name='attempt')),
-                ('claim', models.UUIDField(editable=False, null=True, verbose_name='claim')),
-                ('worker', models.CharField(blank=True, editable=False, max_length=200, verbose_name='worker')),
-                ('lease_expires_at', models.DateTimeField(editable=False, null=True, verbose_name='lease expires at')),
-                ('photo_created_at', models.DateTimeField(verbose_name='photo uploaded at')),
-                ('is_current', models.BooleanField(default=True, verbose_name='current')),
-                ('status', models.CharField(choices=[('queued', 'waiting'), ('running', 'being looked at'), ('done', 'done'), ('failed', 'failed')], default='queued', max_length=8, verbose_name='status')),
-                ('priority', models.PositiveSmallIntegerField(choices=[(0, 'interactive'), (1, 'bulk')], default=0, verbose_name='priority')),
-                ('input', models.FileField(max_length=200, upload_to=classifier.models.input_path, verbose_name='model input')),
-                ('input_sha256', models.CharField(max_length=64, verbose_name="sha256 of the input's pixels")),
-                ('preprocessing', models.CharField(max_length=50, verbose_name='preprocessing')),
-                ('label', models.CharField(blank=True, choices=[('airplane', 'airplane'), ('automobile', 'automobile'), ('bird', 'bird'), ('cat', 'cat'), ('deer', 'deer'), ('dog', 'dog'), ('frog', 'frog'), ('horse', 'horse'), ('ship', 'ship'), ('truck', 'truck')], max_length=10, verbose_name='label')),
-                ('confidence', models.FloatField(help_text='From 0 to 1.', null=True, verbose_name='confidence')),
-                ('verdict', models.CharField(blank=True, choices=[('recognised', 'recognised'), ('unsure', 'unsure'), ('none_of_the_ten', 'none of the ten')], max_length=15, verbose_name='verdict')),
-                ('probabilities', models.JSONField(help_text="Of the ten classes, in CIFAR-10's order.", null=True, verbose_name='probabilities')),
-                ('receipt', models.JSONField(default=dict, help_text='What the answer was made with: calibration, thresholds.', verbose_name='receipt')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='asked at')),
-                ('finished_at', models.DateTimeField(editable=False, null=True, verbose_name='answered at')),
-                ('seconds', models.FloatField(help_text="The model's share of time for this photo.", null=True, verbose_name='seconds')),
-                ('error_code', models.CharField(blank=True, max_length=50, verbose_name='error code')),
-                ('error_detail', models.TextField(blank=True, verbose_name='error')),
-                ('model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='predictions', to='training.modelversion', verbose_name='model version')),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
-                ('photo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='predictions', to='classifier.photo', verbose_name='photo')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "attempt",
+                    models.PositiveSmallIntegerField(default=0, editable=False, verbose_name="attempt"),
+                ),
+                ("claim", models.UUIDField(editable=False, null=True, verbose_name="claim")),
+                (
+                    "worker",
+                    models.CharField(blank=True, editable=False, max_length=200, verbose_name="worker"),
+                ),
+                (
+                    "lease_expires_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="lease expires at"),
+                ),
+                ("photo_created_at", models.DateTimeField(verbose_name="photo uploaded at")),
+                ("is_current", models.BooleanField(default=True, verbose_name="current")),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "waiting"),
+                            ("running", "being looked at"),
+                            ("done", "done"),
+                            ("failed", "failed"),
+                        ],
+                        default="queued",
+                        max_length=8,
+                        verbose_name="status",
+                    ),
+                ),
+                (
+                    "priority",
+                    models.PositiveSmallIntegerField(
+                        choices=[(0, "interactive"), (1, "bulk")], default=0, verbose_name="priority"
+                    ),
+                ),
+                (
+                    "input",
+                    models.FileField(
+                        max_length=200, upload_to=classifier.models.input_path, verbose_name="model input"
+                    ),
+                ),
+                (
+                    "input_sha256",
+                    models.CharField(max_length=64, verbose_name="sha256 of the input's pixels"),
+                ),
+                ("preprocessing", models.CharField(max_length=50, verbose_name="preprocessing")),
+                (
+                    "label",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("airplane", "airplane"),
+                            ("automobile", "automobile"),
+                            ("bird", "bird"),
+                            ("cat", "cat"),
+                            ("deer", "deer"),
+                            ("dog", "dog"),
+                            ("frog", "frog"),
+                            ("horse", "horse"),
+                            ("ship", "ship"),
+                            ("truck", "truck"),
+                        ],
+                        max_length=10,
+                        verbose_name="label",
+                    ),
+                ),
+                (
+                    "confidence",
+                    models.FloatField(help_text="From 0 to 1.", null=True, verbose_name="confidence"),
+                ),
+                (
+                    "verdict",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("recognised", "recognised"),
+                            ("unsure", "unsure"),
+                            ("none_of_the_ten", "none of the ten"),
+                        ],
+                        max_length=15,
+                        verbose_name="verdict",
+                    ),
+                ),
+                (
+                    "probabilities",
+                    models.JSONField(
+                        help_text="Of the ten classes, in CIFAR-10's order.",
+                        null=True,
+                        verbose_name="probabilities",
+                    ),
+                ),
+                (
+                    "receipt",
+                    models.JSONField(
+                        default=dict,
+                        help_text="What the answer was made with: calibration, thresholds.",
+                        verbose_name="receipt",
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="asked at")),
+                ("finished_at", models.DateTimeField(editable=False, null=True, verbose_name="answered at")),
+                (
+                    "seconds",
+                    models.FloatField(
+                        help_text="The model's share of time for this photo.",
+                        null=True,
+                        verbose_name="seconds",
+                    ),
+                ),
+                ("error_code", models.CharField(blank=True, max_length=50, verbose_name="error code")),
+                ("error_detail", models.TextField(blank=True, verbose_name="error")),
+                (
+                    "model",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="predictions",
+                        to="training.modelversion",
+                        verbose_name="model version",
+                    ),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="owner",
+                    ),
+                ),
+                (
+                    "photo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="predictions",
+                        to="classifier.photo",
+                        verbose_name="photo",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'prediction',
-                'verbose_name_plural': 'predictions',
-                'ordering': ['-photo_created_at', '-photo_id'],
+                "verbose_name": "prediction",
+                "verbose_name_plural": "predictions",
+                "ordering": ["-photo_created_at", "-photo_id"],
             },
         ),
         migrations.AddIndex(
-            model_name='photo',
-            index=models.Index(fields=['owner', '-created_at', '-id'], name='photo_history'),
+            model_name="photo",
+            index=models.Index(fields=["owner", "-created_at", "-id"], name="photo_history"),
         ),
         migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(condition=models.Q(('status__in', ['queued', 'running'])), fields=['priority', 'id'], name='prediction_open'),
+            model_name="prediction",
+            index=models.Index(
+                condition=models.Q(("status__in", ["queued", "running"])),
+                fields=["priority", "id"],
+                name="prediction_open",
+            ),
         ),
         migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(condition=models.Q(('is_current', True)), fields=['owner', '-photo_created_at', '-photo'], name='prediction_history'),
+            model_name="prediction",
+            index=models.Index(
+                condition=models.Q(("is_current", True)),
+                fields=["owner", "-photo_created_at", "-photo"],
+                name="prediction_history",
+            ),
         ),
         migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(condition=models.Q(('is_current', True)), fields=['owner', 'label', '-photo_created_at', '-photo'], name='prediction_by_label'),
+            model_name="prediction",
+            index=models.Index(
+                condition=models.Q(("is_current", True)),
+                fields=["owner", "label", "-photo_created_at", "-photo"],
+                name="prediction_by_label",
+            ),
         ),
         migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(condition=models.Q(('is_current', True)), fields=['owner', 'status', '-photo_created_at', '-photo'], name='prediction_by_status'),
+            model_name="prediction",
+            index=models.Index(
+                condition=models.Q(("is_current", True)),
+                fields=["owner", "status", "-photo_created_at", "-photo"],
+                name="prediction_by_status",
+            ),
         ),
         migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(condition=models.Q(('is_current', True)), fields=['owner', 'verdict', '-photo_created_at', '-photo'], name='prediction_by_verdict'),
+            model_name="prediction",
+            index=models.Index(
+                condition=models.Q(("is_current", True)),
+                fields=["owner", "verdict", "-photo_created_at", "-photo"],
+                name="prediction_by_verdict",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='prediction',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_current', True)), fields=('photo',), name='one_current_prediction'),
+            model_name="prediction",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_current", True)), fields=("photo",), name="one_current_prediction"
+            ),
         ),
     ]

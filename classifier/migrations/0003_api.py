@@ -6,75 +6,127 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('classifier', '0002_photos'),
+        ("classifier", "0002_photos"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='RateCount',
+            name="RateCount",
             fields=[
-                ('key', models.CharField(max_length=100, primary_key=True, serialize=False, verbose_name='key')),
-                ('count', models.PositiveBigIntegerField(default=0, verbose_name='count')),
-                ('ends_at', models.DateTimeField(db_index=True, verbose_name='window ends at')),
+                (
+                    "key",
+                    models.CharField(max_length=100, primary_key=True, serialize=False, verbose_name="key"),
+                ),
+                ("count", models.PositiveBigIntegerField(default=0, verbose_name="count")),
+                ("ends_at", models.DateTimeField(db_index=True, verbose_name="window ends at")),
             ],
             options={
-                'verbose_name': 'rate count',
-                'verbose_name_plural': 'rate counts',
+                "verbose_name": "rate count",
+                "verbose_name_plural": "rate counts",
             },
         ),
         migrations.CreateModel(
-            name='ApiToken',
+            name="ApiToken",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, verbose_name='name')),
-                ('prefix', models.CharField(editable=False, max_length=12, verbose_name='begins with')),
-                ('sha256', models.CharField(editable=False, max_length=64, unique=True, verbose_name='sha256')),
-                ('scopes', models.JSONField(verbose_name='scopes')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='made at')),
-                ('expires_at', models.DateTimeField(blank=True, null=True, verbose_name='expires at')),
-                ('revoked_at', models.DateTimeField(editable=False, null=True, verbose_name='revoked at')),
-                ('last_used_at', models.DateTimeField(editable=False, null=True, verbose_name='last used at')),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_tokens', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, verbose_name="name")),
+                ("prefix", models.CharField(editable=False, max_length=12, verbose_name="begins with")),
+                (
+                    "sha256",
+                    models.CharField(editable=False, max_length=64, unique=True, verbose_name="sha256"),
+                ),
+                ("scopes", models.JSONField(verbose_name="scopes")),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="made at")),
+                ("expires_at", models.DateTimeField(blank=True, null=True, verbose_name="expires at")),
+                ("revoked_at", models.DateTimeField(editable=False, null=True, verbose_name="revoked at")),
+                (
+                    "last_used_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="last used at"),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="api_tokens",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="owner",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'API token',
-                'verbose_name_plural': 'API tokens',
-                'ordering': ['-id'],
+                "verbose_name": "API token",
+                "verbose_name_plural": "API tokens",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='AuditEntry',
+            name="AuditEntry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(auto_now_add=True, db_index=True, verbose_name='at')),
-                ('kind', models.CharField(db_index=True, max_length=50, verbose_name='kind')),
-                ('address', models.GenericIPAddressField(blank=True, null=True, verbose_name='address')),
-                ('detail', models.TextField(blank=True, verbose_name='detail')),
-                ('by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='by')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True, db_index=True, verbose_name="at")),
+                ("kind", models.CharField(db_index=True, max_length=50, verbose_name="kind")),
+                ("address", models.GenericIPAddressField(blank=True, null=True, verbose_name="address")),
+                ("detail", models.TextField(blank=True, verbose_name="detail")),
+                (
+                    "by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="by",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'audit entry',
-                'verbose_name_plural': 'audit entries',
-                'ordering': ['-id'],
+                "verbose_name": "audit entry",
+                "verbose_name_plural": "audit entries",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='IdempotentRequest',
+            name="IdempotentRequest",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=255, verbose_name='key')),
-                ('request_sha256', models.CharField(max_length=64, verbose_name='sha256 of the request')),
-                ('status', models.PositiveSmallIntegerField(null=True, verbose_name='status')),
-                ('answer', models.JSONField(null=True, verbose_name='answer')),
-                ('created_at', models.DateTimeField(auto_now_add=True, db_index=True, verbose_name='asked at')),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("key", models.CharField(max_length=255, verbose_name="key")),
+                ("request_sha256", models.CharField(max_length=64, verbose_name="sha256 of the request")),
+                ("status", models.PositiveSmallIntegerField(null=True, verbose_name="status")),
+                ("answer", models.JSONField(null=True, verbose_name="answer")),
+                (
+                    "created_at",
+                    models.DateTimeField(auto_now_add=True, db_index=True, verbose_name="asked at"),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="owner",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'idempotent request',
-                'verbose_name_plural': 'idempotent requests',
-                'constraints': [models.UniqueConstraint(fields=('owner', 'key'), name='one_answer_a_key')],
+                "verbose_name": "idempotent request",
+                "verbose_name_plural": "idempotent requests",
+                "constraints": [models.UniqueConstraint(fields=("owner", "key"), name="one_answer_a_key")],
             },
         ),
     ]

@@ -8,135 +8,398 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('classifier', '0003_api'),
+        ("classifier", "0003_api"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Batch',
+            name="Batch",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('filename', models.CharField(max_length=255, verbose_name='file name')),
-                ('archive', models.FileField(blank=True, max_length=200, upload_to=classifier.models.archive_path, verbose_name='archive')),
-                ('sha256', models.CharField(max_length=64, verbose_name='sha256 of the archive')),
-                ('size', models.PositiveBigIntegerField(verbose_name='size in bytes')),
-                ('state', models.CharField(choices=[('running', 'running'), ('paused', 'paused'), ('cancelled', 'cancelled'), ('done', 'done')], default='running', max_length=9, verbose_name='state')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='uploaded at')),
-                ('finished_at', models.DateTimeField(editable=False, null=True, verbose_name='finished at')),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='batches', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
-                ('same_as', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='classifier.batch', verbose_name='earlier batch of the same archive')),
+                (
+                    "id",
+                    models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False),
+                ),
+                ("filename", models.CharField(max_length=255, verbose_name="file name")),
+                (
+                    "archive",
+                    models.FileField(
+                        blank=True,
+                        max_length=200,
+                        upload_to=classifier.models.archive_path,
+                        verbose_name="archive",
+                    ),
+                ),
+                ("sha256", models.CharField(max_length=64, verbose_name="sha256 of the archive")),
+                ("size", models.PositiveBigIntegerField(verbose_name="size in bytes")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("running", "running"),
+                            ("paused", "paused"),
+                            ("cancelled", "cancelled"),
+                            ("done", "done"),
+                        ],
+                        default="running",
+                        max_length=9,
+                        verbose_name="state",
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="uploaded at")),
+                ("finished_at", models.DateTimeField(editable=False, null=True, verbose_name="finished at")),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="batches",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="owner",
+                    ),
+                ),
+                (
+                    "same_as",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="classifier.batch",
+                        verbose_name="earlier batch of the same archive",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'batch',
-                'verbose_name_plural': 'batches',
-                'ordering': ['-created_at', '-id'],
+                "verbose_name": "batch",
+                "verbose_name_plural": "batches",
+                "ordering": ["-created_at", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='BatchItem',
+            name="BatchItem",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('attempt', models.PositiveSmallIntegerField(default=0, editable=False, verbose_name='attempt')),
-                ('claim', models.UUIDField(editable=False, null=True, verbose_name='claim')),
-                ('worker', models.CharField(blank=True, editable=False, max_length=200, verbose_name='worker')),
-                ('lease_expires_at', models.DateTimeField(editable=False, null=True, verbose_name='lease expires at')),
-                ('number', models.PositiveIntegerField(verbose_name='number')),
-                ('name', models.CharField(max_length=1000, verbose_name='name in the archive')),
-                ('truth', models.CharField(blank=True, choices=[('airplane', 'airplane'), ('automobile', 'automobile'), ('bird', 'bird'), ('cat', 'cat'), ('deer', 'deer'), ('dog', 'dog'), ('frog', 'frog'), ('horse', 'horse'), ('ship', 'ship'), ('truck', 'truck')], max_length=10, verbose_name='truth')),
-                ('status', models.CharField(choices=[('queued', 'waiting'), ('running', 'being read'), ('stored', 'stored'), ('refused', 'refused'), ('cancelled', 'cancelled')], default='queued', max_length=9, verbose_name='status')),
-                ('size', models.PositiveBigIntegerField(default=0, verbose_name='unpacked bytes')),
-                ('error_code', models.CharField(blank=True, max_length=50, verbose_name='error code')),
-                ('error_detail', models.TextField(blank=True, verbose_name='error')),
-                ('batch', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='items', to='classifier.batch', verbose_name='batch')),
-                ('photo', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='batch_item', to='classifier.photo', verbose_name='photo')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "attempt",
+                    models.PositiveSmallIntegerField(default=0, editable=False, verbose_name="attempt"),
+                ),
+                ("claim", models.UUIDField(editable=False, null=True, verbose_name="claim")),
+                (
+                    "worker",
+                    models.CharField(blank=True, editable=False, max_length=200, verbose_name="worker"),
+                ),
+                (
+                    "lease_expires_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="lease expires at"),
+                ),
+                ("number", models.PositiveIntegerField(verbose_name="number")),
+                ("name", models.CharField(max_length=1000, verbose_name="name in the archive")),
+                (
+                    "truth",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("airplane", "airplane"),
+                            ("automobile", "automobile"),
+                            ("bird", "bird"),
+                            ("cat", "cat"),
+                            ("deer", "deer"),
+                            ("dog", "dog"),
+                            ("frog", "frog"),
+                            ("horse", "horse"),
+                            ("ship", "ship"),
+                            ("truck", "truck"),
+                        ],
+                        max_length=10,
+                        verbose_name="truth",
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "waiting"),
+                            ("running", "being read"),
+                            ("stored", "stored"),
+                            ("refused", "refused"),
+                            ("cancelled", "cancelled"),
+                        ],
+                        default="queued",
+                        max_length=9,
+                        verbose_name="status",
+                    ),
+                ),
+                ("size", models.PositiveBigIntegerField(default=0, verbose_name="unpacked bytes")),
+                ("error_code", models.CharField(blank=True, max_length=50, verbose_name="error code")),
+                ("error_detail", models.TextField(blank=True, verbose_name="error")),
+                (
+                    "batch",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="items",
+                        to="classifier.batch",
+                        verbose_name="batch",
+                    ),
+                ),
+                (
+                    "photo",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="batch_item",
+                        to="classifier.photo",
+                        verbose_name="photo",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'batch item',
-                'verbose_name_plural': 'batch items',
-                'ordering': ['batch', 'number'],
+                "verbose_name": "batch item",
+                "verbose_name_plural": "batch items",
+                "ordering": ["batch", "number"],
             },
         ),
         migrations.CreateModel(
-            name='Consent',
+            name="Consent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('given', models.BooleanField(verbose_name='given')),
-                ('changed_at', models.DateTimeField(auto_now=True, verbose_name='changed at')),
-                ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='consent', to=settings.AUTH_USER_MODEL, verbose_name='user')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("given", models.BooleanField(verbose_name="given")),
+                ("changed_at", models.DateTimeField(auto_now=True, verbose_name="changed at")),
+                (
+                    "user",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="consent",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'consent to train on photos',
-                'verbose_name_plural': 'consents to train on photos',
-                'ordering': ['user'],
+                "verbose_name": "consent to train on photos",
+                "verbose_name_plural": "consents to train on photos",
+                "ordering": ["user"],
             },
         ),
         migrations.CreateModel(
-            name='Correction',
+            name="Correction",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('label', models.CharField(choices=[('airplane', 'airplane'), ('automobile', 'automobile'), ('bird', 'bird'), ('cat', 'cat'), ('deer', 'deer'), ('dog', 'dog'), ('frog', 'frog'), ('horse', 'horse'), ('ship', 'ship'), ('truck', 'truck'), ('none_of_the_ten', 'none of the ten'), ('not_sure', 'not sure')], max_length=15, verbose_name='label')),
-                ('predicted', models.CharField(blank=True, choices=[('airplane', 'airplane'), ('automobile', 'automobile'), ('bird', 'bird'), ('cat', 'cat'), ('deer', 'deer'), ('dog', 'dog'), ('frog', 'frog'), ('horse', 'horse'), ('ship', 'ship'), ('truck', 'truck'), ('none_of_the_ten', 'none of the ten'), ('not_sure', 'not sure')], max_length=15, verbose_name='the model said')),
-                ('confidence', models.FloatField(null=True, verbose_name="the model's confidence")),
-                ('state', models.CharField(choices=[('proposed', 'proposed'), ('accepted', 'accepted'), ('rejected', 'rejected')], default='proposed', max_length=8, verbose_name='state')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='made at')),
-                ('changed_at', models.DateTimeField(auto_now=True, verbose_name='changed at')),
-                ('reviewed_at', models.DateTimeField(blank=True, null=True, verbose_name='reviewed at')),
-                ('by', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='corrections', to=settings.AUTH_USER_MODEL, verbose_name='by')),
-                ('photo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='corrections', to='classifier.photo', verbose_name='photo')),
-                ('reviewed_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='reviewed by')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "label",
+                    models.CharField(
+                        choices=[
+                            ("airplane", "airplane"),
+                            ("automobile", "automobile"),
+                            ("bird", "bird"),
+                            ("cat", "cat"),
+                            ("deer", "deer"),
+                            ("dog", "dog"),
+                            ("frog", "frog"),
+                            ("horse", "horse"),
+                            ("ship", "ship"),
+                            ("truck", "truck"),
+                            ("none_of_the_ten", "none of the ten"),
+                            ("not_sure", "not sure"),
+                        ],
+                        max_length=15,
+                        verbose_name="label",
+                    ),
+                ),
+                (
+                    "predicted",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("airplane", "airplane"),
+                            ("automobile", "automobile"),
+                            ("bird", "bird"),
+                            ("cat", "cat"),
+                            ("deer", "deer"),
+                            ("dog", "dog"),
+                            ("frog", "frog"),
+                            ("horse", "horse"),
+                            ("ship", "ship"),
+                            ("truck", "truck"),
+                            ("none_of_the_ten", "none of the ten"),
+                            ("not_sure", "not sure"),
+                        ],
+                        max_length=15,
+                        verbose_name="the model said",
+                    ),
+                ),
+                ("confidence", models.FloatField(null=True, verbose_name="the model's confidence")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("proposed", "proposed"),
+                            ("accepted", "accepted"),
+                            ("rejected", "rejected"),
+                        ],
+                        default="proposed",
+                        max_length=8,
+                        verbose_name="state",
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="made at")),
+                ("changed_at", models.DateTimeField(auto_now=True, verbose_name="changed at")),
+                ("reviewed_at", models.DateTimeField(blank=True, null=True, verbose_name="reviewed at")),
+                (
+                    "by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="corrections",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="by",
+                    ),
+                ),
+                (
+                    "photo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="corrections",
+                        to="classifier.photo",
+                        verbose_name="photo",
+                    ),
+                ),
+                (
+                    "reviewed_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="reviewed by",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'correction',
-                'verbose_name_plural': 'corrections',
-                'ordering': ['-id'],
+                "verbose_name": "correction",
+                "verbose_name_plural": "corrections",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Example',
+            name="Example",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('label', models.CharField(choices=[('airplane', 'airplane'), ('automobile', 'automobile'), ('bird', 'bird'), ('cat', 'cat'), ('deer', 'deer'), ('dog', 'dog'), ('frog', 'frog'), ('horse', 'horse'), ('ship', 'ship'), ('truck', 'truck'), ('none_of_the_ten', 'none of the ten'), ('not_sure', 'not sure')], max_length=15, verbose_name='label')),
-                ('image', models.FileField(max_length=200, upload_to=classifier.models.example_path, verbose_name='32x32 image')),
-                ('sha256', models.CharField(max_length=64, verbose_name='sha256 of the pixels')),
-                ('twin', models.PositiveIntegerField(blank=True, null=True, verbose_name='nearly the same test image')),
-                ('accepted_at', models.DateTimeField(auto_now_add=True, verbose_name='accepted at')),
-                ('accepted_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='accepted by')),
-                ('photo', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='example', to='classifier.photo', verbose_name='photo')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "label",
+                    models.CharField(
+                        choices=[
+                            ("airplane", "airplane"),
+                            ("automobile", "automobile"),
+                            ("bird", "bird"),
+                            ("cat", "cat"),
+                            ("deer", "deer"),
+                            ("dog", "dog"),
+                            ("frog", "frog"),
+                            ("horse", "horse"),
+                            ("ship", "ship"),
+                            ("truck", "truck"),
+                            ("none_of_the_ten", "none of the ten"),
+                            ("not_sure", "not sure"),
+                        ],
+                        max_length=15,
+                        verbose_name="label",
+                    ),
+                ),
+                (
+                    "image",
+                    models.FileField(
+                        max_length=200, upload_to=classifier.models.example_path, verbose_name="32x32 image"
+                    ),
+                ),
+                ("sha256", models.CharField(max_length=64, verbose_name="sha256 of the pixels")),
+                (
+                    "twin",
+                    models.PositiveIntegerField(
+                        blank=True, null=True, verbose_name="nearly the same test image"
+                    ),
+                ),
+                ("accepted_at", models.DateTimeField(auto_now_add=True, verbose_name="accepted at")),
+                (
+                    "accepted_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="accepted by",
+                    ),
+                ),
+                (
+                    "photo",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="example",
+                        to="classifier.photo",
+                        verbose_name="photo",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'accepted example',
-                'verbose_name_plural': 'accepted examples',
-                'ordering': ['-id'],
+                "verbose_name": "accepted example",
+                "verbose_name_plural": "accepted examples",
+                "ordering": ["-id"],
             },
         ),
         migrations.AddIndex(
-            model_name='batch',
-            index=models.Index(fields=['owner', '-created_at', '-id'], name='batch_history'),
+            model_name="batch",
+            index=models.Index(fields=["owner", "-created_at", "-id"], name="batch_history"),
         ),
         migrations.AddIndex(
-            model_name='batch',
-            index=models.Index(fields=['owner', 'sha256'], name='batch_same_archive'),
+            model_name="batch",
+            index=models.Index(fields=["owner", "sha256"], name="batch_same_archive"),
         ),
         migrations.AddIndex(
-            model_name='batch',
-            index=models.Index(condition=models.Q(('state', 'running')), fields=['created_at'], name='batch_open'),
+            model_name="batch",
+            index=models.Index(
+                condition=models.Q(("state", "running")), fields=["created_at"], name="batch_open"
+            ),
         ),
         migrations.AddIndex(
-            model_name='batchitem',
-            index=models.Index(condition=models.Q(('status__in', ['queued', 'running'])), fields=['id'], name='batchitem_open'),
+            model_name="batchitem",
+            index=models.Index(
+                condition=models.Q(("status__in", ["queued", "running"])),
+                fields=["id"],
+                name="batchitem_open",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='batchitem',
-            constraint=models.UniqueConstraint(fields=('batch', 'number'), name='one_item_an_entry'),
+            model_name="batchitem",
+            constraint=models.UniqueConstraint(fields=("batch", "number"), name="one_item_an_entry"),
         ),
         migrations.AddIndex(
-            model_name='correction',
-            index=models.Index(condition=models.Q(('state', 'proposed')), fields=['label'], name='correction_open'),
+            model_name="correction",
+            index=models.Index(
+                condition=models.Q(("state", "proposed")), fields=["label"], name="correction_open"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='correction',
-            constraint=models.UniqueConstraint(fields=('photo', 'by'), name='one_correction_a_person'),
+            model_name="correction",
+            constraint=models.UniqueConstraint(fields=("photo", "by"), name="one_correction_a_person"),
         ),
     ]

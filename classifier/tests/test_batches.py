@@ -99,9 +99,9 @@ class Unpacking(BatchTestCase):
         for _round in range(6):
             place = next(places)
             if place == "wake":
-                with mock.patch.object(unpacking.predictions, "predict_pending", side_effect=SystemExit):
-                    with self.assertRaises(SystemExit):
-                        unpacking.unpack_slice("dies late")
+                late = mock.patch.object(unpacking.predictions, "predict_pending", side_effect=SystemExit)
+                with late, self.assertRaises(SystemExit):
+                    unpacking.unpack_slice("dies late")
             else:
                 real, left = getattr(unpacking, place), [2]
 
