@@ -72,7 +72,6 @@ class PhotoAdmin(Exported, NoAddOrChange, LargeTableAdmin):
         "filename",
         "owner_link",
         "dimensions",
-        "file_size",
         "created_at",
         "coloured_state",
         "predictions_link",

@@ -7,27 +7,18 @@ from typing import Any
 from uuid import UUID
 
 import tablib
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from import_export.admin import ExportMixin
 from import_export.fields import Field
 from import_export.formats.base_formats import CSV, JSON
 from import_export.forms import ExportForm
 from import_export.resources import ModelResource
-from import_export.widgets import Widget
 
 from classifier.models import Photo, Prediction
 
 # A spreadsheet takes a cell that begins with one of these for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-
-class Plain(Widget):
-    """A value as it is: JSON keeps numbers, times are ISO 8601."""
-
-    def render(self, value: Any, obj: Any = None, **kwargs: Any) -> Any:
-        if isinstance(value, datetime):
-            return value.isoformat()
-        return str(value) if isinstance(value, UUID) else value
 
 
 class SpreadsheetCSV(CSV):
@@ -38,6 +29,13 @@ class SpreadsheetCSV(CSV):
         return super().export_data(tablib.Dataset(*rows, headers=dataset.headers), **kwargs)
 
 
+def _plain(value: Any) -> Any:
+    """A value as it is, so that JSON keeps numbers; times are ISO 8601."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
+
+
 def _as_text(cell: Any) -> Any:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
@@ -45,15 +43,13 @@ def _as_text(cell: Any) -> Any:
 class Rows(ModelResource):
     """Rows for an export; files stay where they are, their paths too."""
 
-    owner = Field("owner__username", "owner", Plain())
+    owner = Field("owner__username", "owner")
 
-    @classmethod
-    def widget_from_django_field(cls, f: Any, default: Any = Plain) -> type[Widget]:
-        return Plain
-
-    @classmethod
-    def widget_kwargs_for_field(cls, field_name: str, django_field: Any) -> dict[str, Any]:
-        return {}
+    def export(self, queryset: QuerySet[Any], **kwargs: Any) -> tablib.Dataset:
+        """One query for all cells: import-export's own way through each object takes many times as long."""
+        columns = [field.attribute for field in self.get_export_fields()]
+        rows = queryset.values_list(*columns).iterator(chunk_size=2_000)
+        return tablib.Dataset(*(tuple(map(_plain, row)) for row in rows), headers=self.get_export_headers())
 
 
 class PhotoRows(Rows):
@@ -73,10 +69,10 @@ class PhotoRows(Rows):
 
 
 class PredictionRows(Rows):
-    photo = Field("photo_id", "photo", Plain())
-    filename = Field("photo__filename", "filename", Plain())
-    model = Field("model__name", "model", Plain())
-    model_sha256 = Field("model__sha256", "model_sha256", Plain())
+    photo = Field("photo_id", "photo")
+    filename = Field("photo__filename", "filename")
+    model = Field("model__name", "model")
+    model_sha256 = Field("model__sha256", "model_sha256")
 
     class Meta:
         model = Prediction

@@ -28,12 +28,14 @@ from training.admin_base import (
     link,
     list_link,
     percent,
+    short,
     worker_badge,
 )
 from training.admin_jobs import RecipeFilter
 from training.gate import examine
 from training.models import (
     EvaluationReport,
+    EvaluationSet,
     ModelVersion,
     Promotion,
     Worker,
@@ -259,6 +261,28 @@ class EvaluationReportAdmin(ReadOnly, LargeTableAdmin):
 
     def view_on_site(self, report: EvaluationReport) -> str:
         return reverse("training:report", args=[report.model_id])
+
+
+@admin.register(EvaluationSet)
+class EvaluationSetAdmin(ReadOnly, LargeTableAdmin):
+    list_display = ("name", "n", "digest", "created_at", "reports_link")
+    list_filter = ("created_at",)
+    digest_field = "sha256"
+    search_fields = ("name__startswith",)
+    search_help_text = gettext_lazy("The beginning of a name, or a whole sha256.")
+    fields = ("name", "n", "sha256", "created_at", "reports_link")
+    readonly_fields = ("reports_link",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[EvaluationSet]:
+        return super().get_queryset(request).defer("manifest")
+
+    @admin.display(description=gettext_lazy("sha256"))
+    def digest(self, images: EvaluationSet) -> SafeString:
+        return short(images.sha256)
+
+    @admin.display(description=gettext_lazy("reports"))
+    def reports_link(self, images: EvaluationSet) -> SafeString:
+        return list_link("training_evaluationreport", _("reports"), q=images.sha256)
 
 
 @admin.register(Promotion)

@@ -200,6 +200,36 @@ class Lists(AdminTestCase):
         for url in (changelist(Photo), changelist(Prediction), change(photo), change(photo.prediction)):
             self.assertNotContains(self.client.get(url), "<b id=x>")
 
+    def test_the_dates_above_a_list_are_those_of_the_table_and_lead_to_its_days(self) -> None:
+        old, new = self.upload(name="old.jpg"), self.upload(name="new.jpg", colour="red")
+        Photo.objects.filter(pk=old.pk).update(created_at="2024-02-03T12:00:00Z")
+        Photo.objects.filter(pk=new.pk).update(created_at="2025-06-07T12:00:00Z")
+        for filters, link, names in (
+            ({}, "?created_at__year=2024", ("old.jpg", "new.jpg")),
+            ({"created_at__year": "2024"}, "created_at__month=2", ("old.jpg",)),
+            ({"created_at__year": "2024", "created_at__month": "2"}, "created_at__day=3", ("old.jpg",)),
+            (
+                {"created_at__year": "2025", "created_at__month": "6", "created_at__day": "7"},
+                "June 7",
+                ("new.jpg",),
+            ),
+            ({"created_at__year": "2024", "created_at__month": "1"}, "2024", ()),
+        ):
+            with self.subTest(filters=filters):
+                page = self.client.get(changelist(Photo), filters)
+                self.assertContains(page, link)
+                found = [row.filename for row in page.context["cl"].result_list]
+                self.assertCountEqual(found, names)
+        page = self.client.get(changelist(Photo), {"created_at__year": "x"})
+        self.assertRedirects(page, f"{changelist(Photo)}?e=1")
+
+    def test_no_list_reads_all_its_rows_for_the_dates(self) -> None:
+        many_photos(self.alice, 5)
+        for model in (Photo, Prediction):
+            with CaptureQueriesContext(connection) as captured:
+                self.client.get(changelist(model))
+            self.assertFalse([q for q in captured.captured_queries if "DISTINCT" in q["sql"]])
+
     def test_a_bad_model_filter_is_not_an_error_page(self) -> None:
         ModelVersion.objects.create(name="m", recipe="fast_cnn", sha256="0" * 64, size=1, card={})
         answered = self.client.get(changelist(Prediction), {"model__id__exact": "x"})
