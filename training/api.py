@@ -218,7 +218,10 @@ def get_champion(request: HttpRequest) -> Any:
 def get_model_report(request: HttpRequest, response: HttpResponse, model_id: ModelId) -> Any:
     """The figures on CIFAR-10's test images. It never changes: ask again with If-None-Match. Scope `read`."""
     caller(request).needs("read")
-    reports = EvaluationReport.objects.select_related("model").filter(model_id=model_id)
+    # Through the model: a number too large for a foreign key is an error of the database.
+    reports = EvaluationReport.objects.select_related("model").filter(
+        model__in=ModelVersion.objects.filter(pk=model_id)
+    )
     report = reports.filter(dataset=model_store.TEST_SET).first() or reports.first()
     if report is None:
         raise Problem(404, "not_found", _("There is no report on such a model."))

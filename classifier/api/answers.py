@@ -74,7 +74,7 @@ class PredictionAnswer(Schema):
         description="Of each of the ten, by name, in CIFAR-10's order.",
         examples=[{name: 0.93 if name == "cat" else 0.007778 for name in CLASS_NAMES}],
     )
-    model: PhotoModel
+    model: PhotoModel | None
     seconds: float = Field(description="The model's share of time for this photo.", examples=[0.003])
 
 
@@ -107,7 +107,7 @@ class RefusedFile(Schema):
     filename: str = Field(examples=["notes.pdf"])
     code: str = Field(
         description="`too_large`, `too_many_pixels`, `not_an_image`, `unsupported_format`, `truncated`, "
-        "`empty`, `quota` or `storage_full`.",
+        "`empty`, `quota`, `busy` or `storage_full`.",
         examples=["unsupported_format"],
     )
     detail: str

@@ -52,7 +52,7 @@ EXAMPLES = {
     413: ("quota", "You have 100000 photos, which is the limit. Delete some and try again."),
     422: ("invalid", "wait: Input should be less than or equal to 30."),
     429: ("rate", "You ask too often. Try again in 12 s."),
-    503: ("unavailable", "The site cannot do this now. Try again soon."),
+    503: ("busy", "The site cannot take photos in at the moment. Nothing was stored; try again in a minute."),
     507: ("storage_full", "The site has no space left for photos. Nothing was stored; try again later."),
 }
 

@@ -29,7 +29,7 @@ from classifier.api.answers import (
 )
 from classifier.api.sign_in import person_of, spend_more
 from classifier.api.waiting import wait_for_answers
-from classifier.decoder import DecoderUnavailable
+from classifier.corrections import correct
 from classifier.idempotency import fingerprint, once
 from classifier.image_checks import ImageRefused
 from classifier.media import serve
@@ -40,7 +40,7 @@ from training.problems import Problem, problems
 photos = Router(tags=["Photos"])
 
 # What stops every file is no fault of the file.
-STATUS_OF = {"quota": 413, "storage_full": 507}
+STATUS_OF = {"quota": 413, "busy": 503, "storage_full": 507}
 EXAMPLE_ID = "6d7a2e0c-8f0b-4f3c-9d1c-0f1f6a9f0c11"
 STATUSES = {
     "queued": [Prediction.Status.QUEUED, Prediction.Status.RUNNING],
@@ -216,14 +216,12 @@ def get_photo_input(request: HttpRequest, photo_id: PhotoId) -> HttpResponseBase
 
 @photos.post(
     "/photos/{uuid:photo_id}/correction",
-    response={200: PhotoAnswer, **problems(400, 404, 409, 422)},
+    response={200: PhotoAnswer, **problems(400, 404, 422)},
     operation_id="correctPhoto",
     summary="Say what is in a photo",
 )
 def correct_photo(request: HttpRequest, body: CorrectionBody, photo_id: PhotoId) -> Any:
     """Say what is really in it; a later correction replaces an earlier one. Scope `predict`."""
-    from classifier.corrections import correct
-
     person = person_of(request, "predict")
     correct(find(person, photo_id).photo, by=person, label=body.label)
     return photo_answer(request, find(person, photo_id))
@@ -258,19 +256,11 @@ def _upload(
             accepted.append(upload_photo(person, file).pk)  # type: ignore[arg-type]
         except ImageRefused as error:
             refused.append({"filename": file.name or "", "code": error.code, "detail": str(error.detail)})
-        except DecoderUnavailable as error:
-            if not accepted:
-                raise Problem(
-                    503,
-                    "unavailable",
-                    _("The site cannot read photos now. Try again soon."),
-                    headers={"Retry-After": "10"},
-                ) from error
-            detail = _("The site cannot read photos now. Try again soon.")
-            refused.append({"filename": file.name or "", "code": "unavailable", "detail": detail})
     if not accepted:
         code, detail = refused[0]["code"], refused[0]["detail"]
-        raise Problem(STATUS_OF.get(code, 400), code, detail, photos=[], errors=refused)
+        status = STATUS_OF.get(code, 400)
+        headers = {"Retry-After": "60"} if status == 503 else None
+        raise Problem(status, code, detail, headers=headers, photos=[], errors=refused)
     all_in = wait > 0 and wait_for_answers(accepted, wait)
     rows = with_corrections(history.history(person).filter(photo_id__in=accepted), person)
     found = {row.photo_id: photo_answer(request, row) for row in rows}
