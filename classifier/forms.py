@@ -20,7 +20,9 @@ class HistoryFilters(forms.Form):
         widget=forms.TextInput(attrs={"type": "search", "autocomplete": "off"}),
     )
     label = forms.ChoiceField(label=_("Label"), required=False, choices=[("", _("all")), *CLASS_CHOICES])
-    verdict = forms.ChoiceField(label=_("Verdict"), required=False, choices=[("", _("all")), *Verdict.choices])
+    verdict = forms.ChoiceField(
+        label=_("Verdict"), required=False, choices=[("", _("all")), *Verdict.choices]
+    )
     status = forms.ChoiceField(label=_("Status"), required=False, choices=[("", _("all")), *Status.choices])
     date_from = forms.DateField(
         label=_("From"), required=False, widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")

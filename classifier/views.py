@@ -31,7 +31,14 @@ from training import leases, model_store
 
 # htmx stops to ask when it is answered with this.
 STOP_POLLING = 286
-STATUS_OF = {"too_large": 413, "too_many_pixels": 413, "quota": 413, "rate": 429, "busy": 503, "storage_full": 507}
+STATUS_OF = {
+    "too_large": 413,
+    "too_many_pixels": 413,
+    "quota": 413,
+    "rate": 429,
+    "busy": 503,
+    "storage_full": 507,
+}
 RECENT = 6
 
 

@@ -75,7 +75,9 @@ def milliseconds(seconds: float) -> str:
     """0.0123 becomes '12 ms', and from a second on '1.2 s', in the reader's way."""
     if seconds >= 1:
         return _("%(seconds)s s") % {"seconds": number_format(seconds, 1)}
-    return _("%(milliseconds)s ms") % {"milliseconds": number_format(1000 * seconds, 0 if seconds > 0.01 else 1)}
+    return _("%(milliseconds)s ms") % {
+        "milliseconds": number_format(1000 * seconds, 0 if seconds > 0.01 else 1)
+    }
 
 
 @register.simple_tag

@@ -92,7 +92,9 @@ class HistoryPageTests(SiteTestCase):
     def test_many_are_deleted_and_brought_back(self) -> None:
         photos = [self.upload() for _ in range(3)]
         ids = [str(photo.pk) for photo in photos[:2]]
-        page = self.client.post("/history/delete/", {"ids": [*ids, "not-an-id"], "next": "/history/?label="}, follow=True)
+        page = self.client.post(
+            "/history/delete/", {"ids": [*ids, "not-an-id"], "next": "/history/?label="}, follow=True
+        )
         self.assertContains(page, "2 photos were deleted.")
         self.assertEqual(len(page.context["page"].items), 1)
         page = self.client.post("/history/restore/", {"ids": ids}, follow=True)

@@ -41,7 +41,14 @@ class PagesForStrangersTests(SiteTestCase):
         self.client.force_login(self.alice)
         photo = self.upload()
         answer(photo)
-        for url in ("/", "/history/", "/account/", photo.get_absolute_url(), "/accounts/2fa/", "/accounts/email/"):
+        for url in (
+            "/",
+            "/history/",
+            "/account/",
+            photo.get_absolute_url(),
+            "/accounts/2fa/",
+            "/accounts/email/",
+        ):
             html = self.client.get(url, follow=True).content.decode()
             self.assertNotIn("style=", html, url)
             self.assertNotIn("onclick", html, url)

@@ -20,7 +20,13 @@ class PhotoPageTests(SiteTestCase):
         now = timezone.now()
         Worker.objects.create(name="predict@here", queues=["predict"], started_at=now, seen_at=now)
         ModelVersion.objects.create(
-            name="net", recipe="fast_cnn", sha256="a" * 64, size=1, preprocessing="squash32-v1", card={}, is_champion=True
+            name="net",
+            recipe="fast_cnn",
+            sha256="a" * 64,
+            size=1,
+            preprocessing="squash32-v1",
+            card={},
+            is_champion=True,
         )
 
     def test_it_shows_the_answer_and_all_ten_probabilities(self) -> None:

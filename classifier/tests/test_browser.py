@@ -1,0 +1,334 @@
+"""The real thing in a real browser: web, workers and broker as `make run` starts them.
+
+Screenshots of every page, at three widths in both themes, go into the ignored folder `screenshots`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from cifarsite.test import image_bytes
+from conftest import ROOT, accepts, free_port, wait_until
+
+pytestmark = pytest.mark.needs_browser
+
+PASSWORD = "correct-horse-battery"  # noqa: S105
+SCREENSHOTS = ROOT / "screenshots"
+THEMES = ("light", "dark")
+WIDTHS = (390, 768, 1440)
+# Kilobytes of a page as sent, without photos.
+PAGE_BUDGET = 200
+OUTSIDE = {
+    "landing": "/",
+    "login": "/accounts/login/",
+    "signup": "/accounts/signup/",
+    "reset": "/accounts/password/reset/",
+    "verification-sent": "/accounts/confirm-email/",
+    "missing": "/nothing/",
+}
+INSIDE = {
+    "upload": "/",
+    "history": "/history/",
+    "history-filtered": "/history/?label=ship&search=zzz",
+    "account": "/account/",
+    "email": "/accounts/email/",
+    "password": "/accounts/password/change/",
+    "second-factor": "/accounts/2fa/",
+    "authenticator": "/accounts/2fa/totp/activate/",
+    "passkey": "/accounts/2fa/webauthn/add/",
+    "sessions": "/accounts/sessions/",
+    "logout": "/accounts/logout/",
+}
+
+
+class Site:
+    """The site in a folder of its own; its console is kept in ``log``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://localhost:{self.port}"
+        self.log = folder / "log"
+        environment = {**os.environ, "VAR_DIR": str(folder / "var"), "PORT": str(self.port)}
+        for name in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "BROKER_URL", "EMAIL_URL"):
+            environment.pop(name, None)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cifarsite.supervisor"],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    site = Site(tmp_path_factory.mktemp("site"))
+    try:
+        wait_until(lambda: accepts(site.port) or site.process.poll() is not None, "the site", 120)
+        assert site.process.poll() is None, site.said()
+        yield site
+    finally:
+        site.stop()
+
+
+def watched(context: BrowserContext) -> list[str]:
+    """What the browser refused by policy, or complained of, in all pages of a context."""
+    faults: list[str] = []
+
+    def watch(page: Page) -> None:
+        page.on("pageerror", lambda error: faults.append(f"{page.url}: {error}"))
+        page.on(
+            "console",
+            lambda message: (
+                faults.append(f"{page.url}: {message.text}")
+                if "Content Security Policy" in message.text or "Uncaught" in message.text
+                else None
+            ),
+        )
+
+    context.on("page", watch)
+    return faults
+
+
+def sign_up(page: Page, site: Site, name: str) -> None:
+    """From the landing page to being signed in, with the link from the mail on the console."""
+    page.goto(site.url)
+    page.locator("main").get_by_role("link", name="Sign up").click()
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Email").fill(f"{name}@example.org")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password (again)").fill(PASSWORD)
+    page.get_by_role("button", name="Sign up").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("confirm your e-mail address")
+    expect(page.locator("main")).to_contain_text("prints them on the console")
+
+    def link() -> re.Match[str] | None:
+        return re.search(rf"user {name}.*?(http://\S+/accounts/confirm-email/\S+)", site.said(), re.S)
+
+    wait_until(lambda: link() is not None, "the mail")
+    found = link()
+    assert found
+    page.goto(found[1])
+    page.get_by_role("button", name="Confirm").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("What is in your photo?")
+
+
+def photo(name: str, colour: str = "steelblue", image_format: str = "JPEG") -> dict[str, Any]:
+    content = image_bytes(image_format, colour, (320, 240))
+    return {"name": name, "mimeType": f"image/{image_format.lower()}", "buffer": content}
+
+
+@pytest.fixture(scope="module")
+def person(site: Site, browser: Browser) -> Iterator[Any]:
+    """Cookies of somebody who is signed in and has two photos that are answered."""
+    context = browser.new_context(base_url=site.url)
+    page = context.new_page()
+    sign_up(page, site, f"person{secrets.token_hex(3)}")
+    page.set_input_files("#file", [photo("sky.jpg"), photo("field.png", "khaki", "PNG")])
+    expect(page.locator(".upload-list .bars")).to_have_count(2, timeout=120_000)
+    yield context.storage_state()
+    context.close()
+
+
+def test_a_stranger_signs_up_uploads_and_finds_the_answer_in_the_history(site: Site, browser: Browser) -> None:
+    context = browser.new_context(base_url=site.url)
+    faults = watched(context)
+    page = context.new_page()
+    sign_up(page, site, f"alice{secrets.token_hex(3)}")
+
+    broken = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"hello"}
+    page.set_input_files("#file", [photo("ship.jpg"), broken])
+    expect(page.locator(".upload-item.is-refused")).to_contain_text("not an image")
+    expect(page.locator(".upload-list .bars-short")).to_be_visible(timeout=120_000)
+
+    page.get_by_role("link", name="All ten, and what the model saw").click()
+    expect(page.locator(".bars tbody tr")).to_have_count(10)
+    expect(page.locator(".facts")).to_contain_text("Model")
+    for image in page.locator(".frame img").all():
+        assert image.evaluate("image => image.complete && image.naturalWidth > 0")
+
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="History").click()
+    expect(page.locator(".tile")).to_have_count(1)
+    page.locator(".tile-check input").check()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator(".toast-note")).to_contain_text("1 photo was deleted")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".tile")).to_have_count(1)
+    assert faults == []
+    context.close()
+
+
+def test_the_result_fills_itself_in(site: Site, browser: Browser, person: Any) -> None:
+    context = browser.new_context(base_url=site.url, storage_state=person)
+    page = context.new_page()
+    page.goto("/")
+    token = page.locator("#upload-form input[name=csrfmiddlewaretoken]").input_value()
+    # As the form posts it without the script: the answer is the result page, still waiting.
+    answer = context.request.post(
+        "/",
+        multipart={"csrfmiddlewaretoken": token, "file": photo("later.jpg", "teal")},
+        headers={"Accept": "text/html", "Referer": site.url},
+        max_redirects=0,
+    )
+    assert answer.status == 302
+    page.goto(answer.headers["location"])
+    expect(page.locator("#answer .bars tbody tr")).to_have_count(10, timeout=60_000)
+    polls: list[str] = []
+    page.on("request", lambda request: polls.append(request.url) if request.url.endswith("/status/") else None)
+    page.wait_for_timeout(2_500)
+    assert polls == [], "the page went on asking after the answer"
+    context.close()
+
+
+def test_files_can_be_dropped_anywhere_and_pasted(site: Site, browser: Browser, person: Any) -> None:
+    context = browser.new_context(base_url=site.url, storage_state=person)
+    page = context.new_page()
+    page.goto("/")
+    carry = page.evaluate_handle(
+        """(bytes) => {
+          const carrier = new DataTransfer();
+          carrier.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+          return carrier;
+        }""",
+        list(image_bytes("PNG", "tomato")),
+    )
+    page.dispatch_event("footer", "drop", {"dataTransfer": carry})
+    expect(page.locator(".upload-list .bars-short")).to_have_count(1, timeout=60_000)
+    page.evaluate(
+        "carrier => document.body.dispatchEvent("
+        "new ClipboardEvent('paste', { clipboardData: carrier, bubbles: true }))",
+        carry,
+    )
+    expect(page.locator(".upload-list .bars-short")).to_have_count(2, timeout=60_000)
+    context.close()
+
+
+def test_arrow_keys_lead_through_the_photos(site: Site, browser: Browser, person: Any) -> None:
+    context = browser.new_context(base_url=site.url, storage_state=person)
+    page = context.new_page()
+    page.goto("/history/")
+    page.locator(".tile-link").first.click()
+    first = page.url
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(lambda url: url != first)
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url(first)
+    context.close()
+
+
+def test_the_chosen_theme_stays_and_does_not_flash(site: Site, browser: Browser) -> None:
+    context = browser.new_context(base_url=site.url, color_scheme="light")
+    page = context.new_page()
+    page.goto("/")
+    for _ in range(2):
+        page.locator("#theme").click()
+    page.reload(wait_until="commit")
+    page.wait_for_selector("header")
+    assert page.evaluate("document.documentElement.dataset.bsTheme") == "dark"
+    context.close()
+
+
+def test_without_javascript_the_whole_way_is_open(site: Site, browser: Browser, person: Any) -> None:
+    context = browser.new_context(base_url=site.url, storage_state=person, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/")
+    page.set_input_files("#file", [photo("one.jpg", "plum"), photo("two.jpg", "pink")])
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("2 photos were uploaded")
+    page.locator(".tile-link").first.click()
+    # The page reloads itself until the answer is there.
+    expect(page.locator(".bars tbody tr")).to_have_count(10, timeout=60_000)
+    page.get_by_role("button", name="Delete this photo").click()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".toast-note")).to_contain_text("1 photo is back")
+    context.close()
+
+
+def test_the_main_way_needs_only_a_keyboard(site: Site, browser: Browser, person: Any) -> None:
+    context = browser.new_context(base_url=site.url, storage_state=person)
+    page = context.new_page()
+    page.goto("/")
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#choose")).to_be_focused()
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files([photo("keys.jpg", "navy")])
+    expect(page.locator(".upload-list .bars-short")).to_be_visible(timeout=60_000)
+    context.close()
+
+
+def every_page(context: BrowserContext, pages: dict[str, str]) -> Iterator[tuple[str, Page]]:
+    page = context.new_page()
+    for name, path in pages.items():
+        page.goto(path, wait_until="networkidle")
+        if page.get_by_role("heading", name="Confirm Access").is_visible():
+            page.get_by_label("Password").fill(PASSWORD)
+            page.get_by_role("button", name="Confirm").click()
+            page.wait_for_load_state("networkidle")
+        yield name, page
+    if pages is INSIDE:
+        page.goto("/history/")
+        page.locator(".tile-link").first.click()
+        page.wait_for_load_state("networkidle")
+        yield "photo", page
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
+def test_every_page_is_accessible_clean_and_light(
+    site: Site, browser: Browser, person: Any, theme: Any, inside: bool
+) -> None:
+    state = person if inside else None
+    SCREENSHOTS.mkdir(exist_ok=True)
+    context = browser.new_context(
+        base_url=site.url, storage_state=state, color_scheme=theme, reduced_motion="reduce"
+    )
+    context.add_init_script(
+        "new PerformanceObserver(list => { for (const entry of list.getEntries()) "
+        "if (!entry.hadRecentInput) window.shifted = (window.shifted || 0) + entry.value })"
+        ".observe({ type: 'layout-shift', buffered: true })"
+    )
+    faults = watched(context)
+    for name, page in every_page(context, INSIDE if inside else OUTSIDE):
+        found = Axe().run(page)
+        assert found.violations_count == 0, f"{name}, {theme}:\n{found.generate_report()}"
+        assert page.evaluate("window.shifted || 0") < 0.02, f"{name}: the layout shifts"
+        sent = page.evaluate(
+            "performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))"
+            ".filter(entry => !entry.name.includes('/photos/'))"
+            ".reduce((sum, entry) => sum + entry.encodedBodySize, 0) / 1024"
+        )
+        assert sent < PAGE_BUDGET, f"{name}: {sent:.0f} KB"
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, f"{name} is {wide} pixels wide at {width}"
+            page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{theme}.png", full_page=True)
+    assert faults == []
+    context.close()
