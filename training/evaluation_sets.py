@@ -55,7 +55,8 @@ def add_set(name: str, source: Path) -> EvaluationSet:
     if not images:
         raise SetRefused(
             _(
-                "No images in %(source)s: expected a folder a class, such as cat/1.jpg; the classes are %(classes)s."
+                "No images in %(source)s: expected a folder a class, such as cat/1.jpg; "
+                "the classes are %(classes)s."
             )
             % {"source": source, "classes": ", ".join(CLASS_NAMES)}
         )

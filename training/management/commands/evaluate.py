@@ -30,9 +30,10 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(evaluation.as_json(report)))
             return
         low, high = report.figures["interval"]
+        page = reverse("training:report", args=[version.pk])
         self.stdout.write(
             f"{version} on {report.dataset}: {report.accuracy:.2%} of {report.n:,} images right "
-            f"(95 % interval {low:.2%} to {high:.2%}). The page: {reverse('training:report', args=[version.pk])}"
+            f"(95 % interval {low:.2%} to {high:.2%}). The page: {page}"
         )
 
     def evaluate(self, version: ModelVersion, options: dict[str, Any]) -> EvaluationReport:

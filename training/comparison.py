@@ -1,0 +1,100 @@
+"""Two models on the same images, image by image: what is different, and may it be chance?
+
+Source of the paired interval: the normal approximation for the difference of paired shares
+(A. Agresti, "Categorical Data Analysis", 2002, chapter 10).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.engine.data import CLASS_NAMES
+from training.evaluation import NotKept, answers, truth_and_predicted
+from training.gate import mcnemar
+from training.models import EvaluationReport
+
+
+class NotComparable(Exception):
+    """The reports are on different images."""
+
+
+def compare(new: EvaluationReport, old: EvaluationReport) -> dict[str, Any]:
+    """Differences are new minus old; shares from 0 to 1; intervals 95 %, paired.
+
+    Raises:
+        NotComparable: the two were measured on different images.
+    """
+    truth, mine, theirs = _three(new, old)
+    repaired, broken = (mine == truth) & (theirs != truth), (mine != truth) & (theirs == truth)
+    classes = []
+    for number, name in enumerate(CLASS_NAMES):
+        of_class = truth == number
+        row = paired_share(repaired[of_class], broken[of_class])
+        classes.append({"name": name, "n": int(of_class.sum()), **row})
+    return {
+        "n": len(truth),
+        "accuracy": paired_share(repaired, broken),
+        "repaired": int(repaired.sum()),
+        "broken": int(broken.sum()),
+        "both_right": int(((mine == truth) & (theirs == truth)).sum()),
+        "both_wrong": int(((mine != truth) & (theirs != truth)).sum()),
+        "p": mcnemar(int(repaired.sum()), int(broken.sum())),
+        "classes": classes,
+        "matrix": (np.array(new.figures["confusion"]) - np.array(old.figures["confusion"])).tolist(),
+        "losses": _loss_differences(truth, new, old),
+    }
+
+
+def changed_rows(new: EvaluationReport, old: EvaluationReport, change: str) -> NDArray[np.int64]:
+    """Row numbers that the new model 'repaired' or 'broke'.
+
+    Raises:
+        NotComparable: see ``compare``.
+    """
+    truth, mine, theirs = _three(new, old)
+    was, now = (theirs, mine) if change == "repaired" else (mine, theirs)
+    return np.flatnonzero((was != truth) & (now == truth))
+
+
+def paired_share(repaired: NDArray[np.bool_], broken: NDArray[np.bool_]) -> dict[str, Any]:
+    """The difference of two shares on the same images, and its interval."""
+    n, gained, lost = len(repaired), int(repaired.sum()), int(broken.sum())
+    if not n:
+        return {"difference": 0.0, "interval": [-1.0, 1.0]}
+    difference = (gained - lost) / n
+    half = 1.96 * math.sqrt(max(gained + lost - (gained - lost) ** 2 / n, 0)) / n
+    return {"difference": difference, "interval": [max(-1.0, difference - half), min(1.0, difference + half)]}
+
+
+def _three(
+    new: EvaluationReport, old: EvaluationReport
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    (truth, mine), (their_truth, theirs) = truth_and_predicted(new), truth_and_predicted(old)
+    if new.dataset_sha256 != old.dataset_sha256 or not np.array_equal(truth, their_truth):
+        raise NotComparable
+    return truth, mine, theirs
+
+
+def _loss_differences(
+    truth: NDArray[np.uint8], new: EvaluationReport, old: EvaluationReport
+) -> list[dict[str, Any]]:
+    """Log loss and Brier score; without intervals where single answers were not kept."""
+    rows = [
+        {"name": key, "difference": new.figures[key] - old.figures[key], "interval": None}
+        for key in ("log_loss", "brier")
+    ]
+    try:
+        mine, theirs = (answers(report).probabilities.astype(np.float64) for report in (new, old))
+    except NotKept:
+        return rows
+    labels, one_hot = truth.astype(int), np.eye(len(CLASS_NAMES))[truth.astype(int)]
+    picked = [np.log(np.clip(p[np.arange(len(labels)), labels], 1e-7, 1)) for p in (mine, theirs)]
+    briers = [((p - one_hot) ** 2).sum(axis=1) for p in (mine, theirs)]
+    for row, apart in zip(rows, (picked[1] - picked[0], briers[0] - briers[1]), strict=True):
+        half = 1.96 * float(apart.std()) / math.sqrt(len(apart))
+        row["interval"] = [row["difference"] - half, row["difference"] + half]
+    return rows

@@ -1,0 +1,131 @@
+"""A report to take away: figures as JSON, every answer as CSV, charts as SVG, the card as Markdown."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    JsonResponse,
+    StreamingHttpResponse,
+)
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils.text import slugify
+from django.views.decorators.http import require_safe
+
+from training.engine.data import CLASS_NAMES
+from training.evaluation import NotKept, answers, as_json
+from training.models import EvaluationReport, EvaluationSet
+from training.report_figures import CHART_NAMES, MAKERS, embedding_map
+from training.report_views import need_report
+from training.words import common_confusions, confusion_sentence, sentences
+
+# What a spreadsheet would run as a formula begins with one of these.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@login_required
+@require_safe
+def report_json(request: HttpRequest, pk: int) -> HttpResponse:
+    """All figures, as 'manage.py evaluate --json' prints them."""
+    found = need_report(request, pk)
+    return attached(JsonResponse(as_json(found), json_dumps_params={"indent": 1}), found, "json")
+
+
+@login_required
+@require_safe
+def report_predictions(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """A line an image: the right class, the answer, the ten probabilities where they were kept."""
+    found = need_report(request, pk)
+    response = StreamingHttpResponse(csv_lines(found), content_type="text/csv; charset=utf-8")
+    return attached(response, found, "csv")
+
+
+class Echo:
+    """What csv.writer writes to: hands each line on."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def csv_lines(report: EvaluationReport) -> Iterator[str]:
+    """The lines of the CSV file."""
+    writer = csv.writer(Echo())
+    try:
+        probabilities: Any = answers(report).probabilities.astype(float)
+    except NotKept:
+        probabilities = None
+    manifest = EvaluationSet.objects.filter(sha256=report.dataset_sha256).values_list("manifest", flat=True)
+    files = [harmless(entry["file"]) for entry in manifest.first() or []]
+    head = ["image", *(["file"] if files else []), "true", "predicted", "right"]
+    yield writer.writerow([*head, *(CLASS_NAMES if probabilities is not None else [])])
+    for row, (true, said) in enumerate(
+        zip(report.figures["truth"], report.figures["predicted"], strict=True)
+    ):
+        cells = [
+            row,
+            *(files[row : row + 1]),
+            CLASS_NAMES[int(true)],
+            CLASS_NAMES[int(said)],
+            int(true == said),
+        ]
+        chances = [f"{p:.4f}" for p in probabilities[row]] if probabilities is not None else []
+        yield writer.writerow([*cells, *chances])
+
+
+def harmless(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+@login_required
+@require_safe
+def report_figure(request: HttpRequest, pk: int, name: str) -> HttpResponse:
+    """One chart as an SVG file with its own colours."""
+    found = need_report(request, pk)
+    if name == "map":
+        drawn = embedding_map(found)
+        template = "training/report/_map_drawing.html"
+    elif name in CHART_NAMES:
+        drawn = MAKERS[name](found)
+        template = "training/report/_chart_drawing.html"
+    else:
+        raise Http404
+    if drawn is None:
+        raise Http404
+    svg = render_to_string(template, {"chart": drawn, "standalone": True})
+    response = HttpResponse(svg.strip(), content_type="image/svg+xml")
+    return attached(response, found, "svg", name)
+
+
+@login_required
+@require_safe
+def report_card(request: HttpRequest, pk: int) -> HttpResponse:
+    """The model card: what it is, what it was trained on, how good it is, what it is not for."""
+    found = need_report(request, pk)
+    context = {
+        "report": found,
+        "version": found.model,
+        "card": found.model.card,
+        "words": sentences(found.figures, found.dataset),
+        "confusions": [confusion_sentence(pair) for pair in common_confusions(found.figures["confusion"])],
+        "classes": found.figures["classes"],
+    }
+    response = render(
+        request, "training/report/card.md", context, content_type="text/markdown; charset=utf-8"
+    )
+    return attached(response, found, "md", "card")
+
+
+def attached(response: Any, report: EvaluationReport, ending: str, part: str = "") -> Any:
+    """Saved under the model's and the set's name."""
+    name = "-".join(filter(None, (slugify(report.model.name), slugify(report.dataset), part)))
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}.{ending}"'
+    return response

@@ -1,0 +1,326 @@
+"""The charts of a report, each from its part of the figures; a name gets the chart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+
+from training.charts import (
+    Chart,
+    Map,
+    Row,
+    across,
+    bar,
+    legend,
+    line,
+    number_ticks,
+    percent,
+    percent_ticks,
+    point_map,
+    upwards,
+)
+from training.evaluation import NotKept, answers, truth_and_predicted
+from training.models import EvaluationReport
+from training.words import DISTORTIONS, count
+
+CHART_NAMES = (
+    "accuracy",
+    "loss",
+    "roc",
+    "pr",
+    "sweep",
+    "reliability",
+    "histogram",
+    "robustness",
+)
+
+
+def charts(report: EvaluationReport) -> dict[str, Chart]:
+    """Every chart that the report has figures for, by name."""
+    found = {name: MAKERS[name](report) for name in CHART_NAMES}
+    return {name: chart for name, chart in found.items() if chart}
+
+
+def embedding_map(report: EvaluationReport) -> Map | None:
+    """The map of the images, if single answers were kept."""
+    try:
+        embedding = answers(report).embedding
+    except NotKept:
+        return None
+    return point_map(embedding, *truth_and_predicted(report))
+
+
+def _panels(report: EvaluationReport) -> dict[str, Any]:
+    panels: dict[str, Any] = report.figures.get("panels", {})
+    return panels
+
+
+def _learning(report: EvaluationReport, key: str, title: str, y_label: str) -> Chart | None:
+    history = report.model.card.get("history", {})
+    training, validation = history.get(key), history.get(f"val_{key}")
+    if not training or not validation:
+        return None
+    numbers = range(1, len(training) + 1)
+    both = [*training, *validation]
+    x = across(1, max(len(training), 2))
+    if key == "accuracy":
+        y = upwards(int(10 * min(both)) / 10, 1)
+    else:
+        y = upwards(0, 1.05 * max(both))
+    shown = percent if key == "accuracy" else lambda value: number_format(value, 3)
+    series = [
+        line(list(zip(numbers, training, strict=True)), x, y, name=_("training"), css="line-1"),
+        line(list(zip(numbers, validation, strict=True)), x, y, name=_("validation"), css="line-2"),
+    ]
+    return Chart(
+        name=key,
+        title=title,
+        x_label=_("Epoch"),
+        y_label=y_label,
+        x_ticks=number_ticks(x, 0) if len(training) > 5 else [(x(n), str(n)) for n in numbers],
+        y_ticks=percent_ticks(y) if key == "accuracy" else number_ticks(y),
+        head=[_("Epoch"), _("Training"), _("Validation")],
+        rows=[
+            Row([number, shown(a), shown(b)], x(number))
+            for number, a, b in zip(numbers, training, validation, strict=True)
+        ],
+        lines=series,
+        legend=legend(series),
+    )
+
+
+def _accuracy(report: EvaluationReport) -> Chart | None:
+    return _learning(report, "accuracy", _("Accuracy while it learned"), _("Accuracy"))
+
+
+def _loss(report: EvaluationReport) -> Chart | None:
+    return _learning(report, "loss", _("Loss while it learned"), _("Loss (nats)"))
+
+
+def _one_vs_rest(report: EvaluationReport, which: str) -> Chart | None:
+    rows = [row for row in _panels(report).get("curves", []) if row["auroc"] is not None]
+    if not rows:
+        return None
+    x, y = across(0, 1), upwards(0, 1)
+    series = [line(row[which], x, y, name=_(row["name"]), css=f"of-{row['name']}") for row in rows]
+    area = "auroc" if which == "roc" else "ap"
+    texts = {
+        "roc": (_("ROC: each class against the rest"), _("False alarms"), _("Found"), _("Area (AUROC)")),
+        "pr": (
+            _("Precision and recall: each class against the rest"),
+            _("Recall"),
+            _("Precision"),
+            _("Average precision"),
+        ),
+    }[which]
+    return Chart(
+        name=which,
+        title=texts[0],
+        x_label=texts[1],
+        y_label=texts[2],
+        x_ticks=percent_ticks(x),
+        y_ticks=percent_ticks(y),
+        head=[_("Class"), texts[3], _("Images")],
+        rows=[
+            Row([_(row["name"]), number_format(row[area], 4), count(row["n"])], series=f"of-{row['name']}")
+            for row in rows
+        ],
+        lines=series,
+        legend=legend(series),
+    )
+
+
+def _roc(report: EvaluationReport) -> Chart | None:
+    return _one_vs_rest(report, "roc")
+
+
+def _pr(report: EvaluationReport) -> Chart | None:
+    return _one_vs_rest(report, "pr")
+
+
+def _sweep(report: EvaluationReport) -> Chart | None:
+    rows = _panels(report).get("sweep", [])
+    if not rows:
+        return None
+    answered = [row for row in rows if row["share"] is not None]
+    lowest = min([row["coverage"] for row in rows] + [row["share"] for row in answered])
+    x, y = across(0, 1), upwards(int(5 * lowest) / 5, 1)
+    series = [
+        line([(r["threshold"], r["share"]) for r in answered], x, y, name=_("right"), css="line-1"),
+        line([(r["threshold"], r["coverage"]) for r in rows], x, y, name=_("answered"), css="line-2"),
+    ]
+    return Chart(
+        name="sweep",
+        title=_("If unsure answers are held back"),
+        x_label=_("Least confidence for an answer"),
+        y_label=_("Share of images"),
+        x_ticks=percent_ticks(x),
+        y_ticks=percent_ticks(y),
+        head=[_("Threshold"), _("Answered"), _("Right of those"), _("95 % interval"), _("Images")],
+        rows=[
+            Row(
+                [
+                    percent(row["threshold"]),
+                    percent(row["coverage"]),
+                    percent(row["share"]),
+                    interval(row),
+                    count(row["n"]),
+                ],
+                x(row["threshold"]),
+            )
+            for row in rows
+        ],
+        lines=series,
+        legend=legend(series),
+    )
+
+
+def _reliability(report: EvaluationReport) -> Chart | None:
+    after, before = report.figures.get("reliability"), report.figures.get("reliability_before", [])
+    if not after:
+        return None
+    x, y = across(0, 1), upwards(0, 1)
+    earlier = line([(r["confidence"], r["accuracy"]) for r in before], x, y, name=_("before"), css="line-2")
+    known = {row["low"]: row for row in before}
+    return Chart(
+        name="reliability",
+        title=_("Does the confidence mean what it says?"),
+        kind="bars",
+        x_label=_("Confidence"),
+        y_label=_("Right"),
+        x_ticks=percent_ticks(x),
+        y_ticks=percent_ticks(y),
+        head=[_("Confidence"), _("Images"), _("Mean confidence"), _("Right"), _("Right, before")],
+        rows=[
+            Row(
+                [
+                    f"{percent(row['low'], 0)} – {percent(row['high'], 0)}",
+                    count(row["n"]),
+                    percent(row["confidence"]),
+                    percent(row["accuracy"]),
+                    percent(known[row["low"]]["accuracy"] if row["low"] in known else None),
+                ],
+                x((row["low"] + row["high"]) / 2),
+            )
+            for row in after
+        ],
+        bars=[bar(row["low"], row["high"], 0, row["accuracy"], x, y, "bar-1") for row in after],
+        lines=[earlier],
+        legend=legend(
+            [
+                {"name": _("with temperature"), "css": "bar-1", "is_bar": True},
+                {"name": _("before"), "css": "line-2"},
+                {"name": _("ideal"), "css": "line-ideal"},
+            ]
+        ),
+        diagonal=line([(0, 0), (1, 1)], x, y)["path"],
+        note=_("Expected calibration error (ECE): %(after)s; before the temperature was set: %(before)s.")
+        % {
+            "after": number_format(report.figures["ece"], 4),
+            "before": number_format(report.figures["ece_before"], 4),
+        },
+    )
+
+
+def _histogram(report: EvaluationReport) -> Chart | None:
+    rows = _panels(report).get("histogram", [])
+    if not rows:
+        return None
+    # Heights by their square root: else the last bar alone would be seen.
+    most = max(row["right"] + row["wrong"] for row in rows) or 1
+    x, y = across(0, 1), upwards(0, most**0.5)
+    bars = []
+    for row in rows:
+        wrong, total = row["wrong"] ** 0.5, (row["right"] + row["wrong"]) ** 0.5
+        if total:
+            bars.append(bar(row["low"], row["high"], 0, total, x, y, "bar-right"))
+        if wrong:
+            bars.append(bar(row["low"], row["high"], 0, wrong, x, y, "bar-wrong"))
+    ticks = [n for n in (0, 10, 100, 500, 1_000, 2_500, 5_000, 10_000) if n <= most]
+    return Chart(
+        name="histogram",
+        title=_("How confident it is, right and wrong"),
+        kind="bars",
+        x_label=_("Confidence"),
+        y_label=_("Images (root scale)"),
+        x_ticks=percent_ticks(x),
+        y_ticks=[(y(n**0.5), count(n)) for n in ticks],
+        head=[_("Confidence"), _("Right"), _("Wrong")],
+        rows=[
+            Row(
+                [
+                    f"{percent(row['low'], 0)} – {percent(row['high'], 0)}",
+                    count(row["right"]),
+                    count(row["wrong"]),
+                ],
+                x((row["low"] + row["high"]) / 2),
+            )
+            for row in rows
+            if row["right"] + row["wrong"]
+        ],
+        bars=bars,
+        legend=legend(
+            [
+                {"name": _("all answers"), "css": "bar-right", "is_bar": True},
+                {"name": _("wrong ones"), "css": "bar-wrong", "is_bar": True},
+            ]
+        ),
+    )
+
+
+def _robustness(report: EvaluationReport) -> Chart | None:
+    found = _panels(report).get("robustness")
+    if not found:
+        return None
+    x, y = across(0, 5), upwards(0, 1)
+    series = [
+        line(
+            list(enumerate([found["clean"]["share"], *(step["share"] for step in row["steps"])])),
+            x,
+            y,
+            name=DISTORTIONS[row["name"]],
+            css=f"line-{number}",
+            dots=True,
+        )
+        for number, row in enumerate(found["rows"], 1)
+    ]
+    steps = [(_("undistorted"), [found["clean"]] * len(found["rows"]))]
+    steps += [(str(n + 1), [row["steps"][n] for row in found["rows"]]) for n in range(5)]
+    return Chart(
+        name="robustness",
+        title=_("When images get worse"),
+        x_label=_("Strength of the distortion"),
+        y_label=_("Accuracy"),
+        x_ticks=[(x(n), str(n)) for n in range(6)],
+        y_ticks=percent_ticks(y),
+        head=[_("Strength"), *(DISTORTIONS[row["name"]] for row in found["rows"])],
+        rows=[
+            Row([text, *(f"{percent(c['share'])} ({interval(c)})" for c in cells)], x(number))
+            for number, (text, cells) in enumerate(steps)
+        ],
+        lines=series,
+        legend=legend(series),
+        note=_("On %(n)s of the images, the same for every model; in brackets the 95 %% interval.")
+        % {"n": count(found["n"])},
+    )
+
+
+def interval(row: dict[str, Any]) -> str:
+    """'89.8 – 91.0 %'."""
+    low, high = row["interval"]
+    return f"{number_format(100 * low, 1)} – {percent(high)}"
+
+
+MAKERS: dict[str, Callable[[EvaluationReport], Chart | None]] = {
+    "accuracy": _accuracy,
+    "loss": _loss,
+    "roc": _roc,
+    "pr": _pr,
+    "sweep": _sweep,
+    "reliability": _reliability,
+    "histogram": _histogram,
+    "robustness": _robustness,
+}

@@ -1,0 +1,316 @@
+"""What the report page shows, gathered from one report row; the template only draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+
+from training.charts import percent
+from training.comparison import NotComparable, compare
+from training.engine.calibration import wilson_interval
+from training.engine.data import CLASS_NAMES
+from training.evaluation import NotKept, has_panels, sheet_size, ten_probabilities
+from training.models import EvaluationReport, ModelVersion
+from training.report_figures import charts, embedding_map, interval
+from training.words import KINDS, SLICES, change, common_confusions, confusion_sentence, count, sentences
+
+SORTS = ("name", "precision", "recall", "f1", "support")
+SHADES = 8
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image on a sheet, and what is said of it."""
+
+    row: int
+    x: int
+    y: int
+    true: str
+    predicted: str
+    confidence: str
+
+    @property
+    def is_right(self) -> bool:
+        return self.true == self.predicted
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Images that are shown together, from one sheet."""
+
+    name: str
+    source: str
+    width: int
+    height: int
+    side: int
+    items: list[Tile]
+
+
+def page_context(
+    report: EvaluationReport, champion: EvaluationReport | None, sort: str, by: str
+) -> dict[str, Any]:
+    """Everything on the page.
+
+    Args:
+        champion: the champion's report on the same images, unless this is it.
+        sort: a column of the table of classes, with '-' before it: falling.
+        by: 'row' for shares of each true class, else counts.
+    """
+    figures = report.figures
+    panels = figures.get("panels", {})
+    return {
+        "report": report,
+        "version": report.model,
+        "has_panels": has_panels(report),
+        "words": sentences(figures, report.dataset),
+        "confusions": [
+            (pair, confusion_sentence(pair), CLASS_NAMES[pair[0]], CLASS_NAMES[pair[1]])
+            for pair in common_confusions(figures["confusion"])
+        ],
+        "change": change_sentence(report, champion),
+        "champion_report": champion,
+        "headline": headline(figures),
+        "classes": class_table(figures, sort),
+        "sort": sort,
+        "columns": columns(sort),
+        "matrix": matrix(figures["confusion"], by),
+        "by": by,
+        "charts": charts(report),
+        "map": embedding_map(report),
+        "centres": panels.get("map", {}).get("centres", []),
+        "explained": panels.get("map", {}).get("explained"),
+        "slices": [(SLICES[group["name"]], slice_rows(group)) for group in panels.get("slices", [])],
+        "kinds": [
+            (KINDS[row["name"]], row["kind"]["n"], share(row["kind"]), share(row["exact"]))
+            for row in panels.get("kinds", [])
+        ],
+        "speed": panels.get("speed"),
+        "data": data_context(panels.get("data")),
+        **{name: tiles(report, panels.get(name, []), f"sheet-{name}") for name in ("mistakes", "unsure")},
+        "examples": examples(report),
+    }
+
+
+def share(row: dict[str, Any]) -> str:
+    """'91.2 % (90.6 – 91.8 %)', or a dash for a share of nothing."""
+    return "–" if row["share"] is None else f"{percent(row['share'])} ({interval(row)})"
+
+
+def headline(figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """The figures on top: name, value, interval, what it means."""
+    panels = figures.get("panels", {})
+
+    def span(key: str) -> str:
+        bounds = panels.get(key)
+        return f"{number_format(bounds[0], 3)} – {number_format(bounds[1], 3)}" if bounds else ""
+
+    top2 = panels.get("top2_interval")
+    return [
+        {
+            "name": _("Accuracy"),
+            "value": percent(figures["accuracy"], 2),
+            "interval": interval(figures),
+            "help": _("The likeliest class is the right one."),
+        },
+        {
+            "name": _("Top 2"),
+            "value": percent(figures["top2"], 2),
+            "interval": interval({"interval": top2}) if top2 else "",
+            "help": _("The right class is among the two likeliest."),
+        },
+        {
+            "name": _("Log loss"),
+            "value": number_format(figures["log_loss"], 3),
+            "interval": span("log_loss_interval"),
+            "help": _("Less is better; punishes confident mistakes. In nats."),
+        },
+        {
+            "name": _("Brier score"),
+            "value": number_format(figures["brier"], 3),
+            "interval": span("brier_interval"),
+            "help": _("Less is better; the squared error of the ten probabilities."),
+        },
+    ]
+
+
+def columns(sort: str) -> list[dict[str, str]]:
+    """Heads of the table of classes: a link sorts, the same once more the other way round."""
+    names = {
+        "name": _("Class"),
+        "precision": _("Precision"),
+        "recall": _("Recall"),
+        "f1": _("F1"),
+        "support": _("Images"),
+    }
+    made = []
+    for key, text in names.items():
+        falling = sort == f"-{key}"
+        state = "descending" if falling else "ascending" if sort == key else "none"
+        made.append({"text": text, "link": key if falling else f"-{key}", "state": state})
+    return made
+
+
+def class_table(figures: dict[str, Any], sort: str) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and support of each class, with intervals, in the order asked for."""
+    rows = []
+    for number, row in enumerate(figures["classes"]):
+        claimed = sum(line[number] for line in figures["confusion"])
+        hits = figures["confusion"][number][number]
+        rows.append(
+            {
+                **row,
+                "recall_interval": interval({"interval": wilson_interval(hits, row["support"])}),
+                "precision_interval": interval({"interval": wilson_interval(hits, claimed)}),
+            }
+        )
+    key = sort.removeprefix("-")
+    if key in SORTS:
+        rows.sort(key=lambda row: row[key], reverse=sort.startswith("-"))
+    return rows
+
+
+def matrix(counts: Sequence[Sequence[int]], by: str = "count") -> list[dict[str, Any]]:
+    """Rows of cells with a shade from 0 to 8: the diagonal for itself, the mistakes for themselves."""
+    totals = [sum(line) for line in counts]
+    worst = max(
+        (cell / (totals[a] or 1) for a, line in enumerate(counts) for b, cell in enumerate(line) if a != b),
+        default=0,
+    )
+    rows = []
+    for a, line in enumerate(counts):
+        cells = []
+        for b, cell in enumerate(line):
+            part = cell / (totals[a] or 1)
+            reach = part if a == b else part / (worst or 1)
+            cells.append(
+                {
+                    "predicted": CLASS_NAMES[b],
+                    "count": cell,
+                    "text": (number_format(100 * part, 1) if by == "row" else count(cell)) if cell else "",
+                    "shade": min(SHADES, -int(-reach * SHADES // 1)) if cell else 0,
+                    "is_hit": a == b,
+                }
+            )
+        rows.append({"true": CLASS_NAMES[a], "cells": cells, "total": totals[a]})
+    return rows
+
+
+def slice_rows(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """Bounds, n and accuracy of each quarter or band."""
+    is_share = group["name"] == "confidence"
+    return [
+        {
+            "band": f"{percent(row['low'], 0)} – {percent(row['high'], 0)}"
+            if is_share
+            else f"{number_format(row['low'], 1)} – {number_format(row['high'], 1)}",
+            "n": row["n"],
+            "accuracy": percent(row["share"]),
+            "interval": interval(row),
+            "value": row["share"] or 0,
+        }
+        for row in group["rows"]
+    ]
+
+
+def change_sentence(report: EvaluationReport, champion: EvaluationReport | None) -> str:
+    """What changed against the champion; empty where there is nothing to hold it against."""
+    if champion is None or champion.pk == report.pk:
+        return ""
+    try:
+        return change(compare(report, champion), champion.model.name)
+    except NotComparable:
+        return ""
+
+
+def tiles(report: EvaluationReport, rows: Sequence[int], name: str = "sheet") -> Tiles | None:
+    """The images of these rows from one sheet; None where none are kept.
+
+    Args:
+        name: of the sheet, once a page.
+    """
+    if not rows or not has_panels(report):
+        return None
+    side = report.figures["panels"]["tile"]
+    width, height = sheet_size(len(rows), side)
+    items = []
+    for position, row in enumerate(rows):
+        chosen = CLASS_NAMES[int(report.figures["predicted"][row])]
+        try:
+            confidence = percent(ten_probabilities(report, row)[0][1])
+        except NotKept:
+            return None
+        items.append(
+            Tile(
+                row=row,
+                x=position % 10 * side,
+                y=position // 10 * side,
+                true=CLASS_NAMES[int(report.figures["truth"][row])],
+                predicted=chosen,
+                confidence=confidence,
+            )
+        )
+    source = urlencode({"set": report.pk, "i": ",".join(map(str, rows))}, safe=",")
+    return Tiles(name, source, width, height, side, items)
+
+
+def examples(report: EvaluationReport) -> tuple[Tiles, list[tuple[Tile, list[tuple[str, float]]]]] | None:
+    """One image a class with its ten probabilities, in the order of the classes."""
+    shown = tiles(report, report.figures.get("panels", {}).get("examples", []), "sheet-examples")
+    if shown is None:
+        return None
+    rows = []
+    for tile in shown.items:
+        chances = dict(ten_probabilities(report, tile.row))
+        rows.append((tile, [(name, chances[name]) for name in CLASS_NAMES]))
+    return shown, rows
+
+
+def data_context(facts: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Counts, colours, samples and near-duplicates of the data."""
+    if facts is None:
+        return None
+    shown = facts["duplicates"]["shown"]
+    first = sum(facts["samples"])
+    width, height = sheet_size(first + len(shown), 32)
+    samples, position = [], 0
+    for number, n in enumerate(facts["samples"]):
+        places = [((position + i) % 10 * 32, (position + i) // 10 * 32) for i in range(n)]
+        samples.append((CLASS_NAMES[number], places))
+        position += n
+    return {
+        "counts": list(zip(CLASS_NAMES, facts["training"], facts["test"], strict=True)),
+        "totals": (sum(facts["training"]), sum(facts["test"])),
+        "channels": list(
+            zip((_("red"), _("green"), _("blue")), facts["mean"], facts["deviation"], strict=True)
+        ),
+        "samples": samples,
+        "width": width,
+        "height": height,
+        "duplicates": facts["duplicates"],
+        "share": percent(facts["duplicates"]["n"] / max(sum(facts["test"]), 1)),
+        "pairs": [
+            {
+                **pair,
+                "x": (first + i) % 10 * 32,
+                "y": (first + i) // 10 * 32,
+                "true": CLASS_NAMES[pair["test_label"]],
+                "training_true": CLASS_NAMES[pair["training_label"]],
+                "test_x": i % 10 * 32,
+                "test_y": i // 10 * 32,
+            }
+            for i, pair in enumerate(shown)
+        ],
+        "pair_query": ",".join(str(pair["test"]) for pair in shown),
+        "pair_size": sheet_size(len(shown), 32),
+    }
+
+
+def other_versions(version: ModelVersion) -> list[ModelVersion]:
+    """Versions that it can be held against, newest first."""
+    rows = ModelVersion.objects.exclude(pk=version.pk).filter(reports__isnull=False).distinct()
+    return list(rows.only("name", "is_champion")[:100])

@@ -1,0 +1,201 @@
+"""What a report's figures mean, in sentences: written from the numbers, in the reader's language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from training.charts import percent
+from training.engine.data import CLASS_NAMES
+
+# Above this p a difference may as well be chance.
+CHANCE = 0.05
+COMMONEST = 3
+
+
+def count(number: int) -> str:
+    """10000 as '10,000' in the reader's way."""
+    return number_format(number, force_grouping=True)
+
+
+def points(share: float, digits: int = 1) -> str:
+    """A difference of shares as percentage points with its sign."""
+    sign = "+" if share > 0 else "−" if share < 0 else "±"
+    return f"{sign}{number_format(abs(100 * share), digits)}"
+
+
+def sentences(figures: dict[str, Any], dataset: str) -> list[str]:
+    """The report in words, the most important first."""
+    return list(_sentences(figures, dataset))
+
+
+def _sentences(figures: dict[str, Any], dataset: str) -> Iterator[str]:
+    low, high = figures["interval"]
+    yield _(
+        "Of the %(n)s images of %(dataset)s it names %(accuracy)s correctly; with other images of the same "
+        "kind, expect between %(low)s and %(high)s. For %(top2)s the right answer is among its two likeliest."
+    ) % {
+        "n": count(figures["n"]),
+        "dataset": dataset,
+        "accuracy": percent(figures["accuracy"]),
+        "low": percent(low),
+        "high": percent(high),
+        "top2": percent(figures["top2"]),
+    }
+    yield from _classes(figures)
+    yield from _kinds(figures)
+    yield from _confidence(figures)
+    yield from _distortions(figures)
+
+
+def _classes(figures: dict[str, Any]) -> Iterator[str]:
+    present = [row for row in figures["classes"] if row["support"]]
+    if len(present) < 2:
+        return
+    best, worst = (pick(present, key=lambda row: row["recall"]) for pick in (max, min))
+    yield _(
+        "It knows %(best)s best: it finds %(best_share)s of them. The hardest is %(worst)s: it finds "
+        "%(worst_share)s of them, and %(precision)s of what it calls so is right."
+    ) % {
+        "best": _(best["name"]),
+        "best_share": percent(best["recall"]),
+        "worst": _(worst["name"]),
+        "worst_share": percent(worst["recall"]),
+        "precision": percent(worst["precision"]),
+    }
+
+
+def common_confusions(matrix: list[list[int]]) -> list[tuple[int, int, int, int]]:
+    """(class, class, first taken for second, second taken for first), the commonest pairs first."""
+    pairs = [
+        (a, b, matrix[a][b], matrix[b][a])
+        if matrix[a][b] >= matrix[b][a]
+        else (b, a, matrix[b][a], matrix[a][b])
+        for a in range(len(matrix))
+        for b in range(a)
+    ]
+    kept = sorted((pair for pair in pairs if pair[2]), key=lambda pair: -(pair[2] + pair[3]))
+    return kept[:COMMONEST]
+
+
+def confusion_sentence(pair: tuple[int, int, int, int]) -> str:
+    """One pair of ``common_confusions`` in words."""
+    a, b, there, back = pair
+    return _("%(a)s taken for %(b)s: %(there)s times; the other way round: %(back)s times") % {
+        "a": _(CLASS_NAMES[a]).capitalize(),
+        "b": _(CLASS_NAMES[b]),
+        "there": count(there),
+        "back": count(back),
+    }
+
+
+def _kinds(figures: dict[str, Any]) -> Iterator[str]:
+    # None where a set lacks the kind.
+    found = {row["name"]: row["exact"]["share"] for row in figures.get("panels", {}).get("kinds", [])}
+    text = _("It tells animals from vehicles in %(share)s of the images.") % {
+        "share": percent(figures["animals_or_vehicles"], 2)
+    }
+    if found.get("animals") is not None and found.get("vehicles") is not None:
+        text += " " + _("Of the animals it names %(animals)s correctly, of the vehicles %(vehicles)s.") % {
+            "animals": percent(found["animals"]),
+            "vehicles": percent(found["vehicles"]),
+        }
+    yield text
+
+
+def _confidence(figures: dict[str, Any]) -> Iterator[str]:
+    yield _(
+        "Its confidence is off by %(after)s points on average; before the temperature was set, by %(before)s."
+    ) % {
+        "after": number_format(100 * figures["ece"], 1),
+        "before": number_format(100 * figures["ece_before"], 1),
+    }
+    rows = figures.get("panels", {}).get("sweep", [])
+    chosen = next((row for row in rows if row["threshold"] == 0.9 and row["share"] is not None), None)
+    if chosen:
+        yield _(
+            "If only answers of at least 90 %% confidence count, %(coverage)s of the images are answered, "
+            "and %(share)s of those answers are right."
+        ) % {"coverage": percent(chosen["coverage"]), "share": percent(chosen["share"])}
+
+
+def _distortions(figures: dict[str, Any]) -> Iterator[str]:
+    found = figures.get("panels", {}).get("robustness")
+    if not found:
+        return
+    worst = min(found["rows"], key=lambda row: row["steps"][-1]["share"])
+    mildest = max(found["rows"], key=lambda row: row["steps"][-1]["share"])
+    yield _(
+        "Of the distortions tried on %(n)s of the images, '%(worst)s' harms most: at its strongest, "
+        "%(worst_share)s are right instead of %(clean)s. '%(mildest)s' harms least: %(mildest_share)s."
+    ) % {
+        "n": count(found["n"]),
+        "worst": DISTORTIONS[worst["name"]],
+        "worst_share": percent(worst["steps"][-1]["share"]),
+        "clean": percent(found["clean"]["share"]),
+        "mildest": DISTORTIONS[mildest["name"]],
+        "mildest_share": percent(mildest["steps"][-1]["share"]),
+    }
+
+
+DISTORTIONS = {
+    "noise": gettext_lazy("noise"),
+    "blur": gettext_lazy("blur"),
+    "jpeg": gettext_lazy("JPEG compression"),
+    "darker": gettext_lazy("darker"),
+    "brighter": gettext_lazy("brighter"),
+}
+SLICES = {
+    "brightness": gettext_lazy("Brightness (mean grey level)"),
+    "contrast": gettext_lazy("Contrast (spread of grey levels)"),
+    "sharpness": gettext_lazy("Sharpness (mean change between neighbours)"),
+    "colour": gettext_lazy("Colour (span between channels)"),
+    "size": gettext_lazy("Size of the original (side, pixels)"),
+    "confidence": gettext_lazy("Confidence"),
+}
+KINDS = {"animals": gettext_lazy("animals"), "vehicles": gettext_lazy("vehicles")}
+
+
+def change(compared: dict[str, Any], before: str) -> str:
+    """What is different from another model, in words. ``compared``: see ``training.comparison``."""
+    values = {
+        "before": before,
+        "points": points(compared["accuracy"]["difference"], 2),
+        "low": points(compared["accuracy"]["interval"][0], 2),
+        "high": points(compared["accuracy"]["interval"][1], 2),
+        "repaired": count(compared["repaired"]),
+        "broken": count(compared["broken"]),
+        "p": p_value(compared["p"]),
+    }
+    if compared["p"] >= CHANCE:
+        text = _(
+            "Against %(before)s: %(points)s points of accuracy (95 %% interval %(low)s to %(high)s). It repairs "
+            "%(repaired)s images and breaks %(broken)s, which may be chance (McNemar's p %(p)s)."
+        )
+    elif compared["accuracy"]["difference"] > 0:
+        text = _(
+            "Against %(before)s it is more accurate: %(points)s points (95 %% interval %(low)s to %(high)s). "
+            "It repairs %(repaired)s images and breaks %(broken)s (McNemar's p %(p)s)."
+        )
+    else:
+        text = _(
+            "Against %(before)s it is less accurate: %(points)s points (95 %% interval %(low)s to %(high)s). "
+            "It repairs %(repaired)s images and breaks %(broken)s (McNemar's p %(p)s)."
+        )
+    moved = sorted(compared["classes"], key=lambda row: row["difference"])
+    extra = _("Most gained: %(best)s (%(gain)s points of recall); most lost: %(worst)s (%(loss)s).") % {
+        "best": _(moved[-1]["name"]),
+        "gain": points(moved[-1]["difference"]),
+        "worst": _(moved[0]["name"]),
+        "loss": points(moved[0]["difference"]),
+    }
+    return f"{text % values} {extra}"
+
+
+def p_value(p: float) -> str:
+    """'= 0.034', or '< 0.001'."""
+    return f"< {number_format(0.001, 3)}" if p < 0.001 else f"= {number_format(p, 3)}"
