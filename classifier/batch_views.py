@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from classifier import batches, exports
 from classifier.archives import Refused
-from classifier.models import CLASS_CHOICES, Batch, BatchItem, Prediction
+from classifier.models import CLASS_CHOICES, Batch, BatchItem, Prediction, User
 from training import leases
 
 # htmx stops to ask when it is answered with this.
@@ -29,17 +29,23 @@ SHEET = 60
 ERRORS_SHOWN = 100
 
 
+class SignedInRequest(HttpRequest):
+    """A request behind ``login_required``."""
+
+    user: User
+
+
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
-def batches_page(request: HttpRequest) -> HttpResponse:
+def batches_page(request: SignedInRequest) -> HttpResponse:
     """A person's archives, newest first, and the form for another one."""
     if request.method == "POST":
         return receive_archive(request)
     return render(request, "classifier/batches/batches.html", list_context(request))
 
 
-def receive_archive(request: HttpRequest) -> HttpResponse:
+def receive_archive(request: SignedInRequest) -> HttpResponse:
     archive = request.FILES.get("archive")
     if archive is None:
         return refuse(request, "archive_missing", _("Choose a ZIP archive first."))
@@ -59,7 +65,7 @@ def receive_archive(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"url": batch.get_absolute_url(), "error": None}, status=201)
 
 
-def refuse(request: HttpRequest, code: str, detail: str) -> HttpResponse:
+def refuse(request: SignedInRequest, code: str, detail: str) -> HttpResponse:
     status = STATUS_OF.get(code, 400)
     if request.accepts("text/html"):
         context = {"refusal": detail, **list_context(request)}
@@ -67,7 +73,7 @@ def refuse(request: HttpRequest, code: str, detail: str) -> HttpResponse:
     return JsonResponse({"url": None, "error": {"code": code, "detail": detail}}, status=status)
 
 
-def list_context(request: HttpRequest) -> dict[str, Any]:
+def list_context(request: SignedInRequest) -> dict[str, Any]:
     """One page of archives, each with its counts."""
     number = request.GET.get("page", "")
     start = BATCHES_A_PAGE * (min(int(number), 10_000) if number.isdecimal() else 0)
@@ -85,7 +91,7 @@ def list_context(request: HttpRequest) -> dict[str, Any]:
 @login_required
 @require_safe
 @never_cache
-def batch_page(request: HttpRequest, pk: UUID) -> HttpResponse:
+def batch_page(request: SignedInRequest, pk: UUID) -> HttpResponse:
     """One archive: how far it is, what came out, what went wrong."""
     batch = own_batch(request, pk)
     return render(request, "classifier/batches/batch.html", progress_context(batch) | sheet(request, batch))
@@ -94,7 +100,7 @@ def batch_page(request: HttpRequest, pk: UUID) -> HttpResponse:
 @login_required
 @require_safe
 @never_cache
-def batch_status(request: HttpRequest, pk: UUID) -> HttpResponse:
+def batch_status(request: SignedInRequest, pk: UUID) -> HttpResponse:
     """The progress alone; at the end the page loads itself anew."""
     context = progress_context(own_batch(request, pk))
     if not context["progress"].is_over:
@@ -144,21 +150,21 @@ def sheet(request: HttpRequest, batch: Batch) -> dict[str, Any]:
 
 @login_required
 @require_safe
-def batch_csv(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+def batch_csv(request: SignedInRequest, pk: UUID) -> HttpResponseBase:
     """Every entry with its answer or its error, streamed."""
     return exports.as_csv(batches.results(own_batch(request, pk)), f"batch-{pk}.csv")
 
 
 @login_required
 @require_safe
-def batch_jsonl(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+def batch_jsonl(request: SignedInRequest, pk: UUID) -> HttpResponseBase:
     """The same, one JSON object a line."""
     return exports.as_json_lines(batches.results(own_batch(request, pk)), f"batch-{pk}.jsonl")
 
 
 @login_required
 @require_POST
-def batch_act(request: HttpRequest, pk: UUID, act: str) -> HttpResponse:
+def batch_act(request: SignedInRequest, pk: UUID, act: str) -> HttpResponse:
     """Pause, resume, cancel, or try the failed ones again."""
     batch = own_batch(request, pk)
     if act == "retry":
@@ -176,5 +182,5 @@ def batch_act(request: HttpRequest, pk: UUID, act: str) -> HttpResponse:
     return redirect(batch)
 
 
-def own_batch(request: HttpRequest, pk: UUID) -> Batch:
-    return get_object_or_404(request.user.batches.select_related("same_as"), pk=pk)
+def own_batch(request: SignedInRequest, pk: UUID) -> Batch:
+    return get_object_or_404(Batch.objects.select_related("same_as"), pk=pk, owner=request.user)

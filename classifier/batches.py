@@ -61,10 +61,10 @@ class StorageFull(Refused):
 
 def create_batch(
     owner: User,
-    archive: BinaryIO,
+    archive: BinaryIO | File[Any],
     *,
     filename: str,
-    truth: BinaryIO | None = None,
+    truth: BinaryIO | File[Any] | None = None,
     folders_are_truth: bool = True,
     again: bool = True,
 ) -> Batch:
@@ -219,7 +219,7 @@ def _change(batch: Batch, before: list[str], after: str, **also: Any) -> bool:
 # --- The truth --------------------------------------------------------------------------------
 
 
-def read_truth(file: BinaryIO) -> dict[str, str]:
+def read_truth(file: BinaryIO | File[Any]) -> dict[str, str]:
     """A CSV of file name and class, with or without a header.
 
     Raises:

@@ -29,9 +29,9 @@ def safe_cell(value: Any) -> Any:
 def csv_lines(header: list[str], rows: Iterable[list[Any]]) -> Iterator[str]:
     """A CSV of RFC 4180, line by line, with the names of the columns first."""
     writer = csv.writer(_Echo())
-    yield BOM + writer.writerow(header)  # type: ignore[operator]  # _Echo's write returns the line
+    yield BOM + writer.writerow(header)
     for row in rows:
-        yield writer.writerow([safe_cell(value) for value in row])  # type: ignore[misc]
+        yield writer.writerow([safe_cell(value) for value in row])
 
 
 def json_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from classifier import batch_views, token_views, views
+from classifier import batch_views, correction_views, token_views, views
 
 app_name = "classifier"
 urlpatterns = [
@@ -24,6 +24,12 @@ urlpatterns = [
     path("batches/<uuid:pk>/resume/", batch_views.batch_act, {"act": "resume"}, name="batch-resume"),
     path("batches/<uuid:pk>/cancel/", batch_views.batch_act, {"act": "cancel"}, name="batch-cancel"),
     path("batches/<uuid:pk>/retry/", batch_views.batch_act, {"act": "retry"}, name="batch-retry"),
+    path("photos/<uuid:pk>/correct/", correction_views.photo_correct, name="photo-correct"),
+    path("review/", correction_views.review, name="review"),
+    path("review/skipped/", correction_views.review_skipped, name="review-skipped"),
+    path("review/<uuid:pk>/", correction_views.review_photo, name="review-photo"),
+    path("datasets/", correction_views.datasets_page, name="datasets"),
+    path("account/consent/", correction_views.consent, name="consent"),
     path("account/", views.account, name="account"),
     path("account/tokens/", token_views.token_make, name="token-make"),
     path("account/tokens/<int:pk>/revoke/", token_views.token_revoke, name="token-revoke"),

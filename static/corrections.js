@@ -1,0 +1,67 @@
+// Keys press the buttons that carry them; in a grid they speak about the photo that has the focus.
+document.addEventListener("DOMContentLoaded", () => {
+  const KEYS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "0", "n", "u"];
+  const LABELS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck", "none_of_the_ten", "not_sure"];
+
+  const show = (tile, label) => {
+    const right = label !== null && label === tile.dataset.said;
+    tile.querySelector("button").setAttribute("aria-pressed", String(right));
+    tile.querySelector("select").value = right || label === null ? "" : label;
+    tile.classList.toggle("is-other", !right && label !== null);
+  };
+  for (const tile of document.querySelectorAll(".tile-correct")) {
+    tile.classList.toggle("is-other", tile.querySelector("select").value !== "");
+  }
+
+  const say = async (tile, label) => {
+    const data = new FormData();
+    data.append("csrfmiddlewaretoken", document.querySelector("input[name=csrfmiddlewaretoken]").value);
+    data.append("label", label);
+    data.append("toggle", "1");
+    try {
+      const response = await fetch(tile.dataset.correct, {
+        method: "POST",
+        body: data,
+        headers: { Accept: "application/json" },
+      });
+      if (!response.ok || !response.headers.get("Content-Type")?.includes("json")) throw new Error();
+      show(tile, (await response.json()).label);
+    } catch {
+      // A reload tells why: signed out, deleted, or no connection.
+      location.reload();
+    }
+  };
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".tile-correct button");
+    if (!button) return;
+    event.preventDefault();
+    say(button.parentElement, button.value);
+  });
+  document.addEventListener("change", (event) => {
+    const tile = event.target.closest(".tile-correct");
+    if (!tile) return;
+    event.stopPropagation();
+    say(tile, event.target.value);
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.defaultPrevented || event.repeat) return;
+    if (event.target.closest("input:not([type=checkbox]), select, textarea, [role=listbox]")) return;
+    const key = event.key.toLowerCase();
+    const tile = event.target.closest(".tile")?.querySelector(".tile-correct");
+    if (tile) {
+      const label = key === "r" ? tile.dataset.said : LABELS[KEYS.indexOf(key)];
+      if (label) {
+        event.preventDefault();
+        say(tile, label);
+      }
+      return;
+    }
+    const button = [...document.querySelectorAll("button[data-key]")].find((one) => one.dataset.key === key);
+    if (button) {
+      event.preventDefault();
+      button.click();
+    }
+  });
+});
