@@ -287,9 +287,7 @@ class EvaluationReport(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        constraints = [
-            models.UniqueConstraint(fields=["model", "dataset_sha256"], name="one_report_a_set")
-        ]
+        constraints = [models.UniqueConstraint(fields=["model", "dataset_sha256"], name="one_report_a_set")]
         verbose_name = _("evaluation report")
         verbose_name_plural = _("evaluation reports")
 
