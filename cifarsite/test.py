@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -11,10 +12,12 @@ from django.test import TestCase, override_settings
 from PIL import Image, ImageDraw
 
 from classifier.models import Photo, Prediction, User
+from classifier.tokens import make_token
 from classifier.uploads import upload_photo
 from training.engine.data import CLASS_NAMES
 
-PASSWORD = "correct-horse-battery"  # noqa: S105
+ORDINARY = ("predict", "read")
+PASSWORD = "correct-horse-battery"
 
 
 def picture(colour: str = "steelblue", size: tuple[int, int] = (64, 48)) -> Image.Image:
@@ -27,13 +30,17 @@ def picture(colour: str = "steelblue", size: tuple[int, int] = (64, 48)) -> Imag
     return image
 
 
-def image_bytes(image_format: str = "JPEG", colour: str = "steelblue", size: tuple[int, int] = (64, 48)) -> bytes:
+def image_bytes(
+    image_format: str = "JPEG", colour: str = "steelblue", size: tuple[int, int] = (64, 48)
+) -> bytes:
     buffer = io.BytesIO()
     picture(colour, size).save(buffer, image_format)
     return buffer.getvalue()
 
 
-def image_file(name: str = "photo.jpg", image_format: str = "JPEG", colour: str = "steelblue") -> SimpleUploadedFile:
+def image_file(
+    name: str = "photo.jpg", image_format: str = "JPEG", colour: str = "steelblue"
+) -> SimpleUploadedFile:
     return SimpleUploadedFile(name, image_bytes(image_format, colour), f"image/{image_format.lower()}")
 
 
@@ -44,7 +51,9 @@ def make_user(username: str, **fields: object) -> User:
     return user
 
 
-def answer(photo: Photo, label: str = "cat", confidence: float = 0.91, verdict: str = "recognised") -> Prediction:
+def answer(
+    photo: Photo, label: str = "cat", confidence: float = 0.91, verdict: str = "recognised"
+) -> Prediction:
     """Write an answer as a worker would."""
     prediction = photo.prediction
     rest = (1 - confidence) / (len(CLASS_NAMES) - 1)
@@ -74,3 +83,38 @@ class SiteTestCase(TestCase):
 
     def upload(self, owner: User | None = None, name: str = "photo.jpg", colour: str = "steelblue") -> Photo:
         return upload_photo(owner or self.alice, image_file(name, colour=colour))
+
+
+class ApiTestCase(SiteTestCase):
+    """``self.call("get", "photos")`` as Alice with a token of all ordinary scopes."""
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        super().setUpTestData()
+        cls.tokens = {
+            "alice": make_token(cls.alice, scopes=ORDINARY)[1],
+            "bob": make_token(cls.bob, scopes=ORDINARY)[1],
+            "charlie": make_token(cls.charlie, scopes=[*ORDINARY, "train"])[1],
+        }
+
+    def token(self, owner: User, *scopes: str) -> str:
+        return make_token(owner, scopes=scopes)[1]
+
+    def call(self, method: str, path: str, data: Any = None, *, token: str | None = "", **more: Any) -> Any:
+        """Call the API; ``token``: empty for Alice's, a person's name, a token, or None for none."""
+        secret = self.tokens.get(token or "alice", token) if token is not None else None
+        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+        headers |= more.pop("headers", {})
+        return getattr(self.client, method)(f"/api/v1/{path}", data, headers=headers, **more)
+
+    def post_json(self, path: str, data: Any, **more: Any) -> Any:
+        return self.call("post", path, data, content_type="application/json", **more)
+
+    def assert_problem(self, response: Any, status: int, code: str) -> dict[str, Any]:
+        self.assertEqual(response.status_code, status, response.content)
+        self.assertEqual(response.headers["Content-Type"], "application/problem+json")
+        body: dict[str, Any] = response.json()
+        self.assertEqual((body["status"], body["code"]), (status, code))
+        self.assertLessEqual({"type", "title", "status", "detail", "code"}, set(body))
+        self.assertTrue(body["detail"].strip())
+        return body

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.translation import gettext as _
 from ninja import Router, Schema, Status
 from ninja.files import UploadedFile
 from ninja.params.functions import File, Path
 from pydantic import ConfigDict, Field
 
-from classifier import results
+from classifier import exports
+from classifier.api.answers import address
 from classifier.api.photos import EXAMPLE_ID, IdempotencyKey
 from classifier.api.sign_in import person_of
 from classifier.archives import Refused
-from classifier.batches import Progress, cancel, create_batch
-from classifier.batches import results as results_of
+from classifier.batches import Progress, cancel, create_batch, results
 from classifier.idempotency import fingerprint, once
 from classifier.models import Batch, User
 from training.problems import Problem, problems
@@ -117,7 +116,7 @@ def download(kind: str) -> dict[str, Any]:
 def get_batch_csv(request: HttpRequest, batch_id: BatchId) -> HttpResponseBase:
     """A line a file, in the archive's order; those not answered yet are `queued`. Scope `read`."""
     batch = find(person_of(request, "read"), batch_id)
-    return stream(results.as_csv(results_of(batch)), "text/csv; charset=utf-8", "results.csv")
+    return exports.as_csv(results(batch), f"batch-{batch.pk}.csv")
 
 
 @batches.get(
@@ -131,12 +130,7 @@ def get_batch_csv(request: HttpRequest, batch_id: BatchId) -> HttpResponseBase:
 def get_batch_jsonl(request: HttpRequest, batch_id: BatchId) -> HttpResponseBase:
     """A JSON object a line for each file, in the archive's order. Scope `read`."""
     batch = find(person_of(request, "read"), batch_id)
-    return stream(results.as_jsonl(results_of(batch)), "application/jsonl", "results.jsonl")
-
-
-def stream(lines: Iterator[str], kind: str, name: str) -> StreamingHttpResponse:
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
-    return StreamingHttpResponse(lines, content_type=kind, headers=headers)
+    return exports.as_json_lines(results(batch), f"batch-{batch.pk}.jsonl")
 
 
 def find(person: User, batch_id: UUID) -> Batch:
@@ -149,7 +143,6 @@ def find(person: User, batch_id: UUID) -> Batch:
 
 def batch_answer(request: HttpRequest, batch: Batch) -> dict[str, Any]:
     progress = Progress(batch)
-    here = f"/api/v1/batches/{batch.pk}"
     return {
         "id": str(batch.pk),
         "filename": batch.filename,
@@ -159,8 +152,8 @@ def batch_answer(request: HttpRequest, batch: Batch) -> dict[str, Any]:
         "failed": progress.failed,
         "created_at": batch.created_at.isoformat(),
         "finished_at": batch.finished_at and batch.finished_at.isoformat(),
-        "results_csv_url": request.build_absolute_uri(f"{here}/results.csv"),
-        "results_jsonl_url": request.build_absolute_uri(f"{here}/results.jsonl"),
+        "results_csv_url": address(request, "batch-csv", batch.pk),
+        "results_jsonl_url": address(request, "batch-jsonl", batch.pk),
     }
 
 

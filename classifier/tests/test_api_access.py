@@ -5,9 +5,8 @@ from typing import Any
 
 from django.test import Client, override_settings
 
-from cifarsite.test import PASSWORD, image_file
+from cifarsite.test import PASSWORD, ApiTestCase, image_file
 from classifier.api.application import api
-from classifier.tests.api import ApiTestCase
 from training.models import TrainingJob
 
 

@@ -8,11 +8,10 @@ from django.test import override_settings
 from django.utils import timezone
 from PIL import Image
 
-from cifarsite.test import answer, image_file
+from cifarsite.test import ApiTestCase, answer, image_file
 from classifier import uploads
 from classifier.decoder import DecoderUnavailable
 from classifier.models import Prediction
-from classifier.tests.api import ApiTestCase
 from training.engine.data import CLASS_NAMES
 from training.models import ModelVersion
 

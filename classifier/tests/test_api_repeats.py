@@ -4,10 +4,9 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from cifarsite.test import image_file
+from cifarsite.test import ApiTestCase, image_file
 from classifier import idempotency
 from classifier.models import IdempotentRequest
-from classifier.tests.api import ApiTestCase
 
 KEY = {"Idempotency-Key": "one"}
 

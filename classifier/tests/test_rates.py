@@ -8,9 +8,9 @@ from django.db import connection
 from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 
+from cifarsite.test import ApiTestCase
 from classifier import rates
 from classifier.models import RateCount
-from classifier.tests.api import ApiTestCase
 from classifier.tokens import make_token
 
 

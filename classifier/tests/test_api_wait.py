@@ -1,0 +1,87 @@
+"""?wait=: the answer as soon as it is in, without holding a connection or all threads."""
+
+import tempfile
+import threading
+import time
+
+from django.db import connection, connections
+from django.test import TransactionTestCase, override_settings
+
+from cifarsite.test import ApiTestCase, answer, image_file, make_user
+from classifier.api import waiting
+from classifier.models import Photo
+from classifier.tokens import make_token
+
+
+class WaitTests(ApiTestCase):
+    def test_it_answers_202_at_the_end_when_nobody_works(self) -> None:
+        response = self.call("post", "photos?wait=1", {"file": image_file()})
+        self.assertEqual(response.status_code, 202)
+        self.assertEqual(response.json()["photos"][0]["status"], "queued")
+
+    def test_it_looks_once_when_as_many_wait_as_may(self) -> None:
+        taken = []
+        while waiting.seats.acquire(blocking=False):
+            taken.append(waiting.seats)
+        try:
+            photo = self.upload()
+            with self.assertNumQueries(1):
+                self.assertFalse(waiting.wait_for_answers([photo.pk], 30))
+        finally:
+            for seat in taken:
+                seat.release()
+
+    def test_it_gives_its_seat_back(self) -> None:
+        photo = self.upload()
+        answer(photo)
+        for _more_than_seats in range(10):
+            self.assertTrue(waiting.wait_for_answers([photo.pk], 30))
+
+
+class WaitWithAWorkerTests(TransactionTestCase):
+    """A thread answers as a worker would, with a connection of its own."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.enterContext(override_settings(MEDIA_ROOT=folder.name))
+        self.alice = make_user("alice")
+
+    def work(self) -> None:
+        try:
+            while not Photo.objects.exists():
+                time.sleep(0.01)
+            answer(Photo.objects.get())
+        finally:
+            connection.close()
+
+    def test_it_answers_200_as_soon_as_the_answer_is_in(self) -> None:
+        worker = threading.Thread(target=self.work)
+        worker.start()
+        token = make_token(self.alice, scopes=["predict"])[1]
+        headers = {"Authorization": f"Bearer {token}"}
+        response = self.client.post("/api/v1/photos?wait=30", {"file": image_file()}, headers=headers)
+        worker.join()
+        self.assertEqual(response.status_code, 200, response.content)
+        self.assertEqual(response.json()["photos"][0]["prediction"]["label"], "cat")
+
+    def test_it_holds_no_connection_between_two_looks(self) -> None:
+        photo = Photo.objects.create(owner=self.alice, filename="x", width=1, height=1, size=1)
+        photo.predictions.create(
+            owner=self.alice, photo_created_at=photo.created_at, preprocessing="", input_sha256=""
+        )
+        states = []
+
+        def note(_seconds: float) -> None:
+            states.append(connections["default"].connection is None)
+            raise InterruptedError
+
+        original = waiting.time.sleep
+        waiting.time.sleep = note  # type: ignore[assignment]
+        try:
+            with self.assertRaises(InterruptedError):
+                waiting.wait_for_answers([photo.pk], 30)
+        finally:
+            waiting.time.sleep = original  # type: ignore[assignment]
+        in_memory = connection.is_in_memory_db()  # type: ignore[attr-defined]
+        self.assertEqual(states, [not in_memory])

@@ -1,0 +1,147 @@
+"""The API's models and training jobs."""
+
+from typing import Any
+
+from cifarsite.test import ApiTestCase
+from training.model_store import TEST_SET
+from training.models import EvaluationReport, ModelVersion, Promotion, TrainingJob
+
+
+def make_model(name: str, **fields: Any) -> ModelVersion:
+    number = ModelVersion.objects.count()
+    defaults = {"recipe": "fast_cnn", "sha256": f"{number:064}", "size": 1, "preprocessing": "squash32-v1"}
+    return ModelVersion.objects.create(name=name, card={}, **{**defaults, **fields})
+
+
+def make_report(model: ModelVersion) -> EvaluationReport:
+    figures = {"ece": 0.01, "classes": [], "truth": "0123456789", "predicted": "0123456789"}
+    return EvaluationReport.objects.create(
+        model=model, dataset=TEST_SET, dataset_sha256="x", n=10, accuracy=1.0, figures=figures
+    )
+
+
+class ModelTests(ApiTestCase):
+    def test_it_lists_models_newest_first_in_pages(self) -> None:
+        for number in range(51):
+            make_model(f"m{number}")
+        first = self.call("get", "models").json()
+        self.assertEqual(len(first["models"]), 50)
+        self.assertEqual(first["models"][0]["name"], "m50")
+        second = self.call("get", f"models?cursor={first['next_cursor']}").json()
+        self.assertEqual([model["name"] for model in second["models"]], ["m0"])
+        self.assertIsNone(second["next_cursor"])
+        for cursor in ("x", "-1", "1.5", "²"):
+            self.assert_problem(self.call("get", f"models?cursor={cursor}"), 400, "bad_cursor")
+        self.assertEqual(self.call("get", f"models?cursor={10**30}").status_code, 200)
+
+    def test_it_needs_the_same_few_queries_for_any_number(self) -> None:
+        for number in range(10):
+            make_model(f"m{number}")
+        self.call("get", "models")
+        # The token and its owner, the rates, the page.
+        with self.assertNumQueries(3):
+            self.call("get", "models")
+
+    def test_it_names_the_champion(self) -> None:
+        self.assert_problem(self.call("get", "models/champion"), 404, "not_found")
+        make_model("old")
+        make_model("live", is_champion=True)
+        body = self.call("get", "models/champion").json()
+        self.assertEqual((body["name"], body["is_champion"]), ("live", True))
+
+    def test_it_sends_a_report_with_a_tag(self) -> None:
+        model = make_model("m")
+        self.assert_problem(self.call("get", f"models/{model.pk}/report"), 404, "not_found")
+        make_report(model)
+        response = self.call("get", f"models/{model.pk}/report")
+        self.assertEqual((response.status_code, response.json()["accuracy"]), (200, 1.0))
+        self.assertNotIn("truth", response.json()["figures"])
+        self.assertIn("GMT", response.headers["Last-Modified"])
+        headers = {"If-None-Match": response.headers["ETag"]}
+        again = self.call("get", f"models/{model.pk}/report", headers=headers)
+        self.assertEqual((again.status_code, again.content), (304, b""))
+
+
+class PromotionTests(ApiTestCase):
+    def test_it_says_why_the_gate_refuses(self) -> None:
+        model = make_model("m")
+        response = self.post_json(f"models/{model.pk}/promote", {"reason": "Better."}, token="charlie")
+        body = self.assert_problem(response, 409, "refused")
+        self.assertIn("no report", body["detail"])
+        response = self.post_json("models/rollback", {"reason": "Worse."}, token="charlie")
+        self.assert_problem(response, 409, "refused")
+        self.assertFalse(Promotion.objects.exists())
+
+    def test_it_refuses_bodies_that_make_no_sense(self) -> None:
+        model = make_model("m")
+        for body in ({}, {"reason": ""}, {"reason": "  "}, {"reason": 3}, {"reason": "x", "override": True}):
+            for path in (f"models/{model.pk}/promote", "models/rollback"):
+                self.assert_problem(self.post_json(path, body, token="charlie"), 422, "invalid")
+
+    def test_it_does_not_know_other_models(self) -> None:
+        response = self.post_json("models/999/promote", {"reason": "x"}, token="charlie")
+        self.assert_problem(response, 404, "not_found")
+
+    def test_it_keeps_both_from_people_who_are_not_staff(self) -> None:
+        model = make_model("m")
+        for path in (f"models/{model.pk}/promote", "models/rollback"):
+            self.assert_problem(self.post_json(path, {"reason": "x"}), 403, "scope")
+        self.assertFalse(Promotion.objects.exists())
+
+
+class TrainingJobTests(ApiTestCase):
+    def request(self, **body: Any) -> Any:
+        return self.post_json("training-jobs", {"recipe": "fast_cnn", **body}, token="charlie")
+
+    def test_it_queues_a_run(self) -> None:
+        response = self.request(epochs=2, seed=7)
+        self.assertEqual(response.status_code, 202, response.content)
+        body = response.json()
+        self.assertEqual((body["state"], body["queue_position"], body["model"]), ("queued", 1, None))
+        self.assertEqual((body["parameters"]["epochs"], body["parameters"]["seed"]), (2, 7))
+        self.assertEqual(response.headers["Location"], f"/api/v1/training-jobs/{body['id']}")
+        job = TrainingJob.objects.get()
+        self.assertEqual(job.requested_by, self.charlie)
+        again = self.call("get", f"training-jobs/{job.pk}", token="charlie").json()
+        self.assertEqual(again["id"], job.pk)
+
+    def test_it_refuses_unknown_recipes_and_wrong_parameters(self) -> None:
+        self.assert_problem(self.request(recipe="magic"), 422, "parameter")
+        for body in ({"epochs": 0}, {"epochs": "2"}, {"epochs": 2.5}, {"seed": -1}, {"color": "red"}):
+            self.assert_problem(self.request(**body), 422, "invalid")
+        self.assertFalse(TrainingJob.objects.exists())
+
+    def test_it_makes_no_row_for_people_who_are_not_staff(self) -> None:
+        self.assert_problem(self.post_json("training-jobs", {"recipe": "fast_cnn"}), 403, "scope")
+        self.assertFalse(TrainingJob.objects.exists())
+
+    def test_it_cancels_and_answers_409_to_what_the_state_does_not_allow(self) -> None:
+        pk = self.request().json()["id"]
+        self.assert_problem(
+            self.call("post", f"training-jobs/{pk}/stop", token="charlie"), 409, "wrong_state"
+        )
+        response = self.call("post", f"training-jobs/{pk}/cancel", token="charlie")
+        self.assertEqual((response.status_code, response.json()["state"]), (202, "cancelled"))
+        response = self.call("post", f"training-jobs/{pk}/resume", token="charlie")
+        self.assert_problem(response, 409, "wrong_state")
+
+    def test_it_stops_and_resumes(self) -> None:
+        pk = self.request(epochs=5).json()["id"]
+        TrainingJob.objects.update(state="running")
+        response = self.call("post", f"training-jobs/{pk}/stop", token="charlie")
+        self.assertEqual(response.status_code, 202)
+        self.assertTrue(TrainingJob.objects.get().stop_requested)
+        TrainingJob.objects.update(state="stopped")
+        figures = dict.fromkeys(
+            ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second"),
+            0.5,
+        )
+        TrainingJob.objects.get().epochs.create(number=1, **figures)
+        response = self.call("post", f"training-jobs/{pk}/resume", token="charlie")
+        self.assertEqual((response.status_code, response.json()["state"]), (202, "queued"))
+        self.assertEqual([epoch["number"] for epoch in response.json()["epochs"]], [1])
+
+    def test_it_does_not_know_other_jobs(self) -> None:
+        for method, path in (("get", ""), ("post", "/cancel"), ("post", "/stop"), ("post", "/resume")):
+            response = self.call(method, f"training-jobs/999{path}", token="charlie")
+            self.assert_problem(response, 404, "not_found")
