@@ -33,6 +33,16 @@ document.addEventListener("DOMContentLoaded", () => {
     }
   });
 
+  // Times come in UTC; the browser knows where the reader is.
+  const clock = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  const tellLocally = (root) => {
+    for (const time of root.querySelectorAll("time[data-local]")) {
+      time.textContent = clock.format(new Date(time.dateTime));
+    }
+  };
+  tellLocally(document);
+  document.body.addEventListener("htmx:afterSwap", (event) => tellLocally(event.target));
+
   // Tick all, and a count beside the button that acts on the ticked ones.
   for (const form of document.querySelectorAll("form[data-select]")) {
     const boxes = () => [...form.querySelectorAll("input[name=ids]")];
