@@ -1,6 +1,6 @@
 """The sweeper: needs the database alone, so it works while the broker is down."""
 
-from classifier import history, predictions, unpacking
+from classifier import history, idempotency, predictions, rates, unpacking
 from training import jobs, schedule
 
 
@@ -12,4 +12,6 @@ def sweep() -> dict[str, int]:
         **jobs.recover_jobs(),
         **schedule.run_schedule(),
         "photos_purged": history.purge_deleted(),
+        "rates_purged": rates.purge(),
+        "repeats_purged": idempotency.purge(),
     }
