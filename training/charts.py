@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from training.engine.data import CLASS_NAMES
 
 Point = tuple[float, float]
-WIDTH, PLOT_HEIGHT = 440, 250
-LEFT, RIGHT, TOP, BOTTOM = 48, 12, 14, 44
+WIDTH, PLOT_HEIGHT = 440, 240
+LEFT, RIGHT, TOP, BOTTOM = 50, 22, 28, 46
 LEGEND_LINE, LEGEND_COLUMNS = 18, 3
 PLOT_WIDTH = WIDTH - LEFT - RIGHT
 MAP_SIDE = 440
@@ -53,7 +53,7 @@ class Chart:
 
     left, top, bottom = LEFT, TOP, TOP + PLOT_HEIGHT
     right, middle = WIDTH - RIGHT, LEFT + PLOT_WIDTH // 2
-    width, x_label_y = WIDTH, TOP + PLOT_HEIGHT + 36
+    width, x_label_y = WIDTH, TOP + PLOT_HEIGHT + 38
 
     @property
     def height(self) -> int:
@@ -99,7 +99,8 @@ def number_ticks(scale: Scale, digits: int | None = None) -> list[tuple[str, str
     """Some five round numbers and their places."""
     span = max(scale.high - scale.low, 1e-9)
     power = 10 ** float(np.floor(np.log10(span / 4)))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if span / (power * factor) <= 5.001)
+    factors = (f for f in (1, 2, 2.5, 5, 10) if digits != 0 or power * f == int(power * f) > 0)
+    step = next((power * f for f in factors if span / (power * f) <= 5.001), max(1, round(span / 4)))
     decimals = digits if digits is not None else max(0, -int(np.floor(np.log10(step) + 1e-9)))
     first, last = int(np.ceil(scale.low / step - 1e-6)), int(np.floor(scale.high / step + 1e-6))
     return [(scale(n * step), number_format(n * step, decimals)) for n in range(first, last + 1)]

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from training.charts import (
     Chart,
     Map,
+    Point,
     Row,
     across,
     bar,
@@ -26,6 +27,9 @@ from training.evaluation import NotKept, answers, truth_and_predicted
 from training.models import EvaluationReport
 from training.words import DISTORTIONS, count
 
+# Where every class has more area than this, its curve is nothing but a corner.
+CROWDED = 0.96
+ROC_PART = 0.2
 CHART_NAMES = (
     "accuracy",
     "loss",
@@ -104,8 +108,15 @@ def _one_vs_rest(report: EvaluationReport, which: str) -> Chart | None:
     rows = [row for row in _panels(report).get("curves", []) if row["auroc"] is not None]
     if not rows:
         return None
-    x, y = across(0, 1), upwards(0, 1)
-    series = [line(row[which], x, y, name=_(row["name"]), css=f"of-{row['name']}") for row in rows]
+    x, y, note = across(0, 1), upwards(0, 1), ""
+    if which == "roc" and min(row["auroc"] for row in rows) > CROWDED:
+        x, y = across(0, ROC_PART), upwards(1 - 2 * ROC_PART, 1)
+        note = _("Only the corner that matters, up to %(part)s false alarms, is drawn.") % {
+            "part": percent(ROC_PART, 0)
+        }
+    series = [
+        line(up_to(row[which], x.high), x, y, name=_(row["name"]), css=f"of-{row['name']}") for row in rows
+    ]
     area = "auroc" if which == "roc" else "ap"
     texts = {
         "roc": (_("ROC: each class against the rest"), _("False alarms"), _("Found"), _("Area (AUROC)")),
@@ -130,7 +141,18 @@ def _one_vs_rest(report: EvaluationReport, which: str) -> Chart | None:
         ],
         lines=series,
         legend=legend(series),
+        note=note,
     )
+
+
+def up_to(points: list[list[float]], end: float) -> list[Point]:
+    """The part of a curve left of ``end``, with its place there."""
+    kept = [(a, b) for a, b in points if a <= end]
+    beyond = next(((a, b) for a, b in points if a > end), None)
+    if kept and beyond:
+        (a, b), (c, d) = kept[-1], beyond
+        kept.append((end, b + (d - b) * (end - a) / (c - a)))
+    return kept
 
 
 def _roc(report: EvaluationReport) -> Chart | None:
@@ -239,7 +261,11 @@ def _histogram(report: EvaluationReport) -> Chart | None:
             bars.append(bar(row["low"], row["high"], 0, total, x, y, "bar-right"))
         if wrong:
             bars.append(bar(row["low"], row["high"], 0, wrong, x, y, "bar-wrong"))
-    ticks = [n for n in (0, 10, 100, 500, 1_000, 2_500, 5_000, 10_000) if n <= most]
+    # Far enough apart to be read.
+    ticks = [0]
+    for n in (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 50_000):
+        if n <= most and n**0.5 - ticks[-1] ** 0.5 > most**0.5 / 12:
+            ticks.append(n)
     return Chart(
         name="histogram",
         title=_("How confident it is, right and wrong"),

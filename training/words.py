@@ -173,8 +173,8 @@ def change(compared: dict[str, Any], before: str) -> str:
     }
     if compared["p"] >= CHANCE:
         text = _(
-            "Against %(before)s: %(points)s points of accuracy (95 %% interval %(low)s to %(high)s). It repairs "
-            "%(repaired)s images and breaks %(broken)s, which may be chance (McNemar's p %(p)s)."
+            "Against %(before)s: %(points)s points of accuracy (95 %% interval %(low)s to %(high)s). It "
+            "repairs %(repaired)s images and breaks %(broken)s, which may be chance (McNemar's p %(p)s)."
         )
     elif compared["accuracy"]["difference"] > 0:
         text = _(

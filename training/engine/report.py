@@ -332,7 +332,7 @@ def _brightness(image: NDArray[np.uint8], factor: float, rng: np.random.Generato
 
 
 DISTORTIONS: dict[str, tuple[Callable[..., NDArray[np.uint8]], tuple[float, ...]]] = {
-    "noise": (_noise, (8, 16, 24, 36, 50)),
+    "noise": (_noise, (4, 8, 12, 18, 26)),
     "blur": (_blur, (0.4, 0.6, 0.8, 1.1, 1.5)),
     "jpeg": (_jpeg, (80, 50, 30, 15, 7)),
     "darker": (_brightness, (0.8, 0.6, 0.45, 0.3, 0.2)),
