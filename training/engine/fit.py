@@ -14,8 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training.engine import checkpoints
+from training.engine import checkpoints, devices
 from training.engine.data import TrainingData, one_hot
+from training.engine.flops import training_flops
 from training.engine.preprocessing import make_inputs
 from training.engine.recipe import Batch, Recipe, Values
 
@@ -38,11 +39,13 @@ class Fitted:
     Attributes:
         history: lists of one number an epoch, in the shape of Keras' ``History.history``.
         best_epoch: counted from 1, the highest validation accuracy.
+        flops: what the training cost, see ``training.engine.flops``.
     """
 
     model: keras.Model
     history: dict[str, list[float]]
     best_epoch: int
+    flops: int
 
 
 def fit(
@@ -79,6 +82,8 @@ def fit(
     state = _State(model, len(data.x_train), int(values.get("patience", 0)), checkpoint_folder)
     first_epoch = state.restore()
     if first_epoch < int(values["epochs"]) and not state.exhausted:
+        if isinstance(strategy, devices.Hosts):
+            _build_from_local_batch(model, next(recipe.batches(data, values, first_epoch)))
         with contextlib.suppress(StopTraining):
             model.fit(
                 _training_batches(recipe, data, values, first_epoch),
@@ -91,9 +96,12 @@ def fit(
                 verbose=0,
             )
     state.use_best_weights()
+    flops = training_flops(model, len(state.history_["loss"]) * len(data.x_train))
+    if recipe.overhead:
+        flops += recipe.overhead(data, values)
     if recipe.finish:
         model = recipe.finish(model, data, values)
-    return Fitted(model=model, history=state.history_, best_epoch=state.best_epoch)
+    return Fitted(model, state.history_, state.best_epoch, flops)
 
 
 class _State(keras.callbacks.Callback):  # type: ignore[misc]
@@ -177,6 +185,16 @@ class _State(keras.callbacks.Callback):  # type: ignore[misc]
         }
         arrays = {f"{name}/{i:04d}": a for name, group in groups.items() for i, a in enumerate(group)}
         return checkpoints.Checkpoint(epoch, arrays, {"history": self.history_})
+
+
+def _build_from_local_batch(model: keras.Model, batch: Batch) -> None:
+    """Build what Keras would build from a batch of the distributed data.
+
+    Across hosts that attempt fails: https://github.com/keras-team/keras/issues/20585
+    """
+    with model.distribute_strategy.scope():
+        model._symbolic_build(data_batch=batch)
+    model._maybe_symbolic_build = lambda **unused: None
 
 
 def _training_batches(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from training.engine.data import Cifar10, TrainingData
 from training.engine.evaluate import figures
 from training.engine.fit import Fitted
-from training.engine.flops import forward_flops, training_flops
+from training.engine.flops import forward_flops
 from training.engine.predictor import Predictor
 from training.engine.preprocessing import make_inputs
 from training.engine.recipe import Recipe
@@ -65,8 +65,6 @@ def package(
     validation = figures(val_logits, data.y_val, judge.temperature)
     _, test_logits = forward(predictor, cifar.x_test, recipe.preprocessing)
     test = figures(test_logits, cifar.y_test, judge.temperature)
-    epochs = len(fitted.history["loss"])
-    images_seen = epochs * len(data.x_train)
     card = {
         "format": CARD_FORMAT,
         "recipe": recipe.name,
@@ -91,7 +89,7 @@ def package(
         "layers": layer_table(fitted.model),
         "flops": {
             "forward": forward_flops(fitted.model),
-            "training": training_flops(fitted.model, images_seen),
+            "training": fitted.flops,
         },
         "file_bytes": len(content),
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__, "numpy": np.__version__},

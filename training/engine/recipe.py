@@ -71,6 +71,7 @@ class Recipe:
             arguments give the same batches, whatever came before.
         finish: ``(trained model, data, values) -> the model that is kept``; None keeps the
             trained one.
+        overhead: FLOPs spent beside the network's own steps, such as a teacher's.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Recipe:
     build: Callable[[TrainingData, Values, int], keras.Model]
     batches: Callable[[TrainingData, Values, int], Iterator[Batch]]
     finish: Callable[[keras.Model, TrainingData, Values], keras.Model] | None = None
+    overhead: Callable[[TrainingData, Values], int] | None = None
 
     def clean(self, values: Mapping[str, Any] | None = None) -> dict[str, Number]:
         """Fill in defaults and check ranges.
