@@ -33,12 +33,14 @@ from training.engine.data import (
     TrainingData,
     split_training,
 )
+from training.engine.image_set import ImageSet, content_sha256
 from training.models import DatasetImage, DatasetVersion, ModelVersion
 
 logger = logging.getLogger(__name__)
 
 TRAIN, MEASURE = "train", "measure"
 MEASURED_SHARE = 5  # one in so many
+MEASURED_NAME = "Corrected photos of"
 
 
 class Row(TypedDict):
@@ -153,6 +155,19 @@ def added_images(version: DatasetVersion, part: str) -> tuple[Images, Labels]:
             images.append(image[None])
             labels.append(CLASS_NAMES.index(row["label"]))
     return np.concatenate(images), np.array(labels, dtype=np.uint8)
+
+
+def measuring_set(version: DatasetVersion) -> ImageSet | None:
+    """The photos that measure, as a set to evaluate models on; None where there are none.
+
+    Raises:
+        DatasetError: see ``added_images``.
+    """
+    images, labels = added_images(version, MEASURE)
+    if not len(labels):
+        return None
+    name = f"{MEASURED_NAME} {version.name}"[:100]
+    return ImageSet(name, content_sha256(list(images), labels), images, labels)
 
 
 def pixels_sha256(image: Image.Image) -> str:
