@@ -6,6 +6,7 @@ Imports TensorFlow, so only the commands that train import this module.
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import math
 import time
@@ -20,9 +21,9 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from training import jobs, model_store
+from training import datasets, jobs, model_store
 from training.engine import checkpoints
-from training.engine.data import Cifar10, DatasetError, load_cifar10, split_training
+from training.engine.data import Cifar10, DatasetError, load_cifar10
 from training.engine.fit import StopTraining, TrainingError, fit
 from training.engine.package import SPLIT_SEED, package
 from training.engine.recipe import ParameterError, Recipe
@@ -81,6 +82,10 @@ def run(
         code, detail = reason(error)
         text = traceback.format_exc()
         _patiently(lambda: jobs.fail(job, code, detail, text))
+    finally:
+        # What an exception cut short still holds a thread that makes batches: TensorFlow would
+        # wait for it for ever when the process ends.
+        gc.collect()
     return None
 
 
@@ -107,7 +112,8 @@ def _train(
     recorder = Recorder(job, int(values["epochs"]), on_progress, on_line)
     recorder.say(f"Job #{job.pk}, {recipe.name}, attempt {job.attempt} by {job.worker}.")
     cifar = _load(job)
-    data = split_training(cifar, recipe.validation_fraction, SPLIT_SEED)
+    assert job.dataset is not None  # _load has seen to it
+    data = datasets.load(job.dataset, cifar, fraction=recipe.validation_fraction, seed=SPLIT_SEED)
     recorder.images = len(data.x_train)
     recorder.steps = math.ceil(len(data.x_train) / int(values["batch_size"]))
     recorder.say(f"{len(data.x_train):,} images to train on, {len(data.x_val):,} to validate on.")
