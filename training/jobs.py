@@ -91,7 +91,11 @@ def request_training(
     try:
         with transaction.atomic():
             job = TrainingJob.objects.create(
-                recipe=recipe, parameters=values, dataset=dataset, requested_by=by, request_key=key
+                recipe=recipe,
+                parameters=values,
+                dataset=dataset,
+                requested_by=by,  # type: ignore[misc]
+                request_key=key,
             )
             note(job, "requested", detail, by=by)
             transaction.on_commit(wake)
@@ -143,6 +147,7 @@ def resume(job: TrainingJob, *, by: AbstractBaseUser | None = None) -> None:
     Raises:
         WrongState: there is nothing to go on from, or it would fail in the same way.
     """
+    job.refresh_from_db()
     if not is_resumable(job):
         raise _wrong(job, _("there is nothing to go on from: clone it or try again from the start."))
     rows = TrainingJob.objects.filter(pk=job.pk, state=job.state)
@@ -217,7 +222,7 @@ def forget_checkpoints(job: TrainingJob) -> None:
 
 def note(job: TrainingJob, what: str, detail: str = "", *, by: AbstractBaseUser | None = None) -> None:
     """Add a line to the job's record."""
-    JobEvent.objects.create(job_id=job.pk, what=what, detail=detail, by=by)
+    JobEvent.objects.create(job_id=job.pk, what=what, detail=detail, by=by)  # type: ignore[misc]
 
 
 # --- What the owner of a job writes ---------------------------------------------------------

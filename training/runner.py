@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,6 +131,7 @@ def _watch(
     is_ending: Callable[[], bool],
 ) -> str:
     """Wait until the process ends, or shall end; say which: exited, cancelled, ending, lost."""
+    over_since: float | None = None
     while True:
         try:
             process.wait(LOOK_SECONDS)
@@ -141,8 +143,14 @@ def _watch(
         if is_ending():
             return "ending"
         try:
-            if TrainingJob.objects.filter(pk=job.pk, cancel_requested=True).exists():
+            cancelled, claim = TrainingJob.objects.values_list("cancel_requested", "claim").get(pk=job.pk)
+            if claim == job.claim and cancelled:
                 return "cancelled"
+            if claim != job.claim:
+                # It has written its last state, or may write no more: it only has to end.
+                over_since = over_since or time.monotonic()
+                if time.monotonic() - over_since > GRACE_SECONDS:
+                    return "exited"
         except Error:
             connection.close()
 

@@ -11,9 +11,9 @@ register = template.Library()
 
 
 @register.filter
-def clock(seconds: float | None) -> str:
+def clock(seconds: Any) -> str:
     """61 becomes 1:01, 3661 becomes 1:01:01; nothing known is a dash."""
-    if seconds is None:
+    if not isinstance(seconds, (int, float)):
         return "–"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -21,9 +21,9 @@ def clock(seconds: float | None) -> str:
 
 
 @register.filter
-def significant(value: float | None) -> str:
+def significant(value: Any) -> str:
     """Three significant digits, for numbers that span many sizes."""
-    return "–" if value is None else f"{value:.3g}"
+    return f"{value:.3g}" if isinstance(value, (int, float)) else "–"
 
 
 @register.filter
@@ -34,6 +34,6 @@ def curve_rows(curve: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @register.filter
-def million(count: int) -> str:
+def million(count: float) -> str:
     """1970000 becomes 1.97 M."""
     return _("%(millions).2f M") % {"millions": count / 1e6}

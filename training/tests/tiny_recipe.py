@@ -11,7 +11,7 @@ from training.engine.data import CLASS_NAMES, IMAGE_SHAPE, TrainingData, one_hot
 from training.engine.recipe import Batch, Parameter, Recipe, Values, batch_size, epochs, seed, shuffled_rows
 
 
-def build(data: TrainingData, values: Values, steps_per_epoch: int):  # type: ignore[no-untyped-def]
+def build(data: TrainingData, values: Values, steps_per_epoch: int):
     import keras
     from keras import layers
 

@@ -1,0 +1,144 @@
+"""A host of its own for tests that kill things: data folder, database, broker, workers."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from conftest import ROOT, wait_until
+
+Worker = subprocess.Popen[Any]
+
+
+class Host:
+    """Runs the project's own commands in ``folder``; short leases, the tiny recipe, made-up images."""
+
+    def __init__(self, folder: Path, cifar10: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "VAR_DIR": str(folder),
+            "CIFAR10_DIR": str(cifar10),
+            "EXTRA_RECIPES": "training.tests.tiny_recipe",
+            "HEARTBEAT_SECONDS": "1",
+            "LEASE_SECONDS": "4",
+            "EMAIL_URL": "dummymail://",
+            "DATABASE_URL": "",
+            "BROKER_URL": "",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        self.workers: list[Worker] = []
+        self.manage("migrate", "--verbosity", "0")
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, str(ROOT / "manage.py"), *words]
+
+    def manage(self, *words: str, expected: int = 0) -> str:
+        """Run a command to its end; its output, both streams."""
+        done = subprocess.run(
+            self.command(*words), cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == expected, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def start(self, *words: str) -> Worker:
+        return subprocess.Popen(
+            self.command(*words),
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def shell(self, code: str) -> str:
+        code = f"from training import jobs\nfrom training.models import *\n{code}"
+        return self.manage("shell", "--no-imports", "-c", code).strip()
+
+    def request(self, **parameters: float) -> int:
+        """Ask for a run of the tiny recipe; the job's number."""
+        asked = f"jobs.request_training(recipe='tiny', parameters={parameters!r}, by=None).pk"
+        said = self.shell(f"print('job', {asked})")
+        return int(next(line for line in said.splitlines() if line.startswith("job ")).split()[1])
+
+    def verb(self, name: str, job: int) -> None:
+        self.shell(f"jobs.{name}(TrainingJob.objects.get(pk={job}))")
+
+    def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
+        with sqlite3.connect(self.folder / "db.sqlite3", timeout=20) as database:
+            database.row_factory = sqlite3.Row
+            return database.execute(query, values).fetchall()
+
+    def job(self, pk: int) -> sqlite3.Row:
+        return self.rows("SELECT * FROM training_trainingjob WHERE id = ?", pk)[0]
+
+    def epochs(self, pk: int) -> list[int]:
+        found = self.rows("SELECT number FROM training_epoch WHERE job_id = ? ORDER BY number", pk)
+        return [row["number"] for row in found]
+
+    def events(self, pk: int) -> list[str]:
+        return [
+            row["what"]
+            for row in self.rows("SELECT what FROM training_jobevent WHERE job_id = ? ORDER BY id", pk)
+        ]
+
+    def models(self, pk: int) -> list[dict[str, Any]]:
+        found = self.rows("SELECT card FROM training_modelversion WHERE job_id = ?", pk)
+        return [json.loads(row["card"]) for row in found]
+
+    def wait_for_state(self, pk: int, *states: str, seconds: float = 150) -> None:
+        wait_until(lambda: self.job(pk)["state"] in states, f"job {pk} {states}", seconds)
+
+    def wait_for_epoch(self, pk: int, number: int, seconds: float = 150) -> None:
+        wait_until(lambda: number in self.epochs(pk), f"epoch {number} of job {pk}", seconds)
+
+    def start_worker(self, name: str = "train") -> Worker:
+        """A real Celery worker for the queue of training; a leader of a group of its own."""
+        words = ["-m", "celery", "-A", "cifarsite", "worker", "--queues", "train", "--concurrency", "1"]
+        log = (self.folder / f"{name}.txt").open("ab")
+        with log:
+            worker = subprocess.Popen(
+                [
+                    sys.executable,
+                    *words,
+                    "--hostname",
+                    f"{name}@test",
+                    "--without-gossip",
+                    "--without-mingle",
+                ],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.workers.append(worker)
+        return worker
+
+    def training_processes(self, pk: int) -> list[int]:
+        """Processes that train this job on this host."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                mine = f"VAR_DIR={self.folder}".encode() in (folder / "environ").read_bytes().split(b"\0")
+                if mine and b"run_training" in words and str(pk).encode() in words:
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+        return found
+
+    def kill_worker(self, worker: Worker) -> None:
+        """Kill -9 the worker and the process it forked; what they started is for Linux to end."""
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+        self.workers.remove(worker)
+
+    def destroy(self) -> None:
+        for worker in list(self.workers):
+            self.kill_worker(worker)
