@@ -42,7 +42,9 @@ def examine(challenger: ModelVersion) -> dict[str, Any]:
         theirs = champion.reports.filter(dataset_sha256=report.dataset_sha256).first()
         if theirs is None:
             found["refusals"].append(
-                _("The champion was not measured on the same test images: run 'manage.py evaluate' on it first.")
+                _(
+                    "The champion was not measured on the same test images: run 'manage.py evaluate' on it first."
+                )
             )
         else:
             _pair(found, challenger, report, theirs)

@@ -104,9 +104,11 @@ def install_pretrained() -> list[ModelVersion]:
             continue
         content = (folder / "model.keras").read_bytes()
         if hashlib.sha256(content).hexdigest() != card["sha256"]:
-            raise ModelFileError(f"{folder}/model.keras does not match its card: get the project's files again.")
-        version = _register(content, card, test, name=f"{folder.name}-shipped", job=None, dataset=None)
-        installed.append(version)
+            raise ModelFileError(
+                f"{folder}/model.keras does not match its card: get the project's files again."
+            )
+        name = f"{folder.name}-shipped-{card['sha256'][:6]}"
+        installed.append(_register(content, card, test, name=name, job=None, dataset=None))
     _crown_shipped()
     return installed
 
@@ -174,15 +176,22 @@ def _fetch(sha256: str, path: Path) -> None:
 
 
 def _crown_shipped() -> None:
+    """Let the shipped model answer where none does, or where an older shipped one still does.
+
+    A model that somebody promoted or went back to stays.
+    """
+    folder = PRETRAINED_DIR / SHIPPED_CHAMPION
+    card = json.loads((folder / "card.json").read_text())
     with transaction.atomic():
-        if ModelVersion.objects.filter(is_champion=True).exists():
+        shipped = ModelVersion.objects.get(sha256=card["sha256"])
+        last = Promotion.objects.first()
+        if last and (last.action != Promotion.Action.INSTALL or last.promoted == shipped):
             return
-        shipped = ModelVersion.objects.filter(name=f"{SHIPPED_CHAMPION}-shipped").first()
-        if shipped is None:
-            return
+        ModelVersion.objects.filter(is_champion=True).update(is_champion=False)
         ModelVersion.objects.filter(pk=shipped.pk).update(is_champion=True)
         Promotion.objects.create(
             action=Promotion.Action.INSTALL,
+            previous=last.promoted if last else None,
             promoted=shipped,
             report=shipped.reports.first(),
             reason="Ships with the project.",

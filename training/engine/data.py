@@ -54,7 +54,7 @@ class Cifar10:
     sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingData:
     """What one run sees: a training part and a validation part, never the test split.
 

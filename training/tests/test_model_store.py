@@ -1,0 +1,88 @@
+import json
+
+import pytest
+
+from training import model_store
+from training.models import ModelVersion, Promotion
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def shipped(settings, tmp_path, monkeypatch):
+    """A folder of shipped models with one that is only bytes; returns how to put another one there."""
+    settings.MODELS_DIR = tmp_path / "models"
+    settings.MEDIA_ROOT = tmp_path / "media"
+    monkeypatch.setattr(model_store, "PRETRAINED_DIR", tmp_path / "pretrained")
+    monkeypatch.setattr(model_store, "SHIPPED_CHAMPION", "made")
+
+    def ship(content, name="made"):
+        import hashlib
+
+        folder = tmp_path / "pretrained" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        figures = {"n": 10, "accuracy": 0.9}
+        card = {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "recipe": "seed_cnn",
+            "preprocessing": "squash32-v1",
+            "data": {"sha256": "1" * 64},
+            "validation": figures,
+            "test": figures,
+        }
+        (folder / "model.keras").write_bytes(content)
+        (folder / "card.json").write_text(json.dumps(card))
+        (folder / "test.json").write_text(json.dumps(figures))
+
+    return ship
+
+
+def test_the_shipped_model_becomes_champion_once(shipped):
+    shipped(b"one")
+    assert len(model_store.install_pretrained()) == 1
+    assert model_store.install_pretrained() == []
+    assert model_store.champion().card["recipe"] == "seed_cnn"
+    assert Promotion.objects.count() == 1
+
+
+def test_a_newer_shipped_model_takes_over_from_the_older_one(shipped):
+    shipped(b"one")
+    model_store.install_pretrained()
+    first = model_store.champion()
+    shipped(b"two")
+    model_store.install_pretrained()
+    assert model_store.champion() != first
+    assert Promotion.objects.first().previous == first
+
+
+def test_a_promoted_model_stays_when_a_newer_one_ships(shipped):
+    shipped(b"one")
+    shipped(b"other", name="other")
+    model_store.install_pretrained()
+    first, other = model_store.champion(), ModelVersion.objects.get(name__startswith="other")
+    ModelVersion.objects.filter(pk=first.pk).update(is_champion=False)
+    ModelVersion.objects.filter(pk=other.pk).update(is_champion=True)
+    Promotion.objects.create(action="promote", previous=first, promoted=other, reason="better")
+    shipped(b"two")
+    model_store.install_pretrained()
+    assert model_store.champion() == other
+
+
+def test_a_damaged_shipped_file_is_refused(shipped, tmp_path):
+    shipped(b"one")
+    (tmp_path / "pretrained" / "made" / "model.keras").write_bytes(b"0ne")
+    with pytest.raises(model_store.ModelFileError, match="does not match its card"):
+        model_store.install_pretrained()
+    assert model_store.champion() is None
+
+
+def test_a_flipped_byte_in_the_models_folder_is_refused_and_a_deleted_file_comes_back(shipped, settings):
+    shipped(b"one")
+    model_store.install_pretrained()
+    version = model_store.champion()
+    path = settings.MODELS_DIR / f"{version.sha256}.keras"
+    path.write_bytes(b"0ne")
+    with pytest.raises(model_store.ModelFileError, match="is damaged"):
+        model_store.model_file(version)
+    path.unlink()
+    assert model_store.model_file(version).read_bytes() == b"one"
