@@ -68,6 +68,10 @@ def answer(
 class SiteTestCase(TestCase):
     """Alice owns things, Bob is somebody else, Charlie is staff."""
 
+    alice: User
+    bob: User
+    charlie: User
+
     @classmethod
     def setUpClass(cls) -> None:
         folder = tempfile.TemporaryDirectory()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from django.conf import settings
 from django.test import Client
 from playwright.sync_api import Page
 
-from cifarsite.test import answer, image_file, make_user
+from cifarsite.test import answer, image_bytes, make_user
 from classifier.uploads import upload_photo
 from training import jobs
 
@@ -17,7 +19,7 @@ from training import jobs
 @pytest.mark.django_db(transaction=True)
 def test_no_page_of_the_admin_breaks_the_content_security_policy(live_server, page: Page) -> None:
     root = make_user("root", is_staff=True, is_superuser=True)
-    prediction = answer(upload_photo(root, image_file()))
+    prediction = answer(upload_photo(root, io.BytesIO(image_bytes()), filename="photo.jpg"))
     job = jobs.request_training(recipe="fast_cnn", parameters={}, by=root)
     client = Client()
     client.force_login(root)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -355,7 +356,7 @@ class Jobs(TrainingAdminTestCase):
         self.act("cancel_selected", job, confirmed="yes")
         job.refresh_from_db()
         self.assertEqual(job.state, "cancelled")
-        self.assertEqual(job.events.last().by, self.root)
+        self.assertEqual(job.events.latest("id").by, self.root)
 
     def test_the_page_that_asks_sends_all_it_needs(self) -> None:
         job, other = make_job(), make_job()
@@ -368,7 +369,7 @@ class Jobs(TrainingAdminTestCase):
         self.assertEqual((job.state, other.state), ("cancelled", "queued"))
 
     def test_stop_keeps_the_best_epoch_of_a_running_job(self) -> None:
-        job = make_job(state="running", lease_expires_at=timezone.now() + timezone.timedelta(minutes=1))
+        job = make_job(state="running", lease_expires_at=timezone.now() + timedelta(minutes=1))
         self.act("stop_selected", job, confirmed="yes")
         job.refresh_from_db()
         self.assertTrue(job.stop_requested)
