@@ -23,6 +23,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
+from classifier import exports
 from classifier.archives import ArchiveRefused, Entry, Refused, archive_limits, open_archive
 from classifier.models import CLASS_CHOICES, Batch, BatchItem, Prediction, User
 from classifier.predictions import wake
@@ -409,52 +410,33 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
 def results(batch: Batch) -> Iterator[dict[str, Any]]:
     """One entry after the other in the archive's order, read in pieces.
 
-    Each has ``filename``, ``status``, ``photo`` (id), ``label``, ``confidence``, ``verdict``,
-    ``probabilities``, ``model``, ``truth``, and ``error`` (``code``, ``detail``) or None.
+    Each has the keys ``exports.RESULT_KEYS``; what is not known is None, ``error`` has ``code``
+    and ``detail``.
     """
     fields = "number", "name", "truth", "photo_id", "status", "error_code", "error_detail"
     rows = batch.items.order_by("number").values(*fields)
     last = -1
-    while piece := list(rows.filter(number__gt=last)[:500]):
+    while piece := list(rows.filter(number__gt=last)[: exports.PIECE]):
         last = piece[-1]["number"]
         wanted = [row["photo_id"] for row in piece if row["photo_id"]]
         found = Prediction.objects.filter(photo__in=wanted, is_current=True).select_related("model", "photo")
-        answers = {prediction.photo_id: prediction for prediction in found}
+        answers = {answer.photo_id: answer for answer in found}
+        words = exports.own_words(answers.values(), batch.owner_id)
         for row in piece:
-            yield _result(row, answers.get(row["photo_id"]))
+            answer = answers.get(row["photo_id"])
+            result = _unanswered(row) if answer is None or answer.photo.deleted_at else None
+            result = result or exports.describe(answers[row["photo_id"]], words.get(row["photo_id"]))
+            yield result | {"filename": row["name"], "truth": row["truth"] or None}
 
 
-def _result(row: dict[str, Any], answer: Prediction | None) -> dict[str, Any]:
-    result: dict[str, Any] = {
-        "filename": row["name"],
-        "status": "queued",
-        "photo": None,
-        "label": None,
-        "confidence": None,
-        "verdict": None,
-        "probabilities": None,
-        "model": None,
-        "truth": row["truth"] or None,
-        "error": None,
-    }
-    if answer is None or answer.photo.deleted_at:
-        if row["status"] == ItemStatus.STORED:
-            detail = str(_("This photo was deleted."))
-            return result | {"status": "failed", "error": {"code": "deleted", "detail": detail}}
-        if row["status"] in (ItemStatus.REFUSED, ItemStatus.CANCELLED):
-            detail = row["error_detail"] or str(_("The batch was cancelled before this file was read."))
-            error = {"code": row["error_code"] or "cancelled", "detail": detail}
-            return result | {"status": "failed", "error": error}
-        return result
-    result |= {"photo": str(answer.photo_id), "status": answer.status}
-    if answer.status == Status.DONE:
-        result |= {
-            "label": answer.label,
-            "confidence": answer.confidence,
-            "verdict": answer.verdict or None,
-            "probabilities": dict(zip(CLASS_NAMES, answer.probabilities or (), strict=False)),
-            "model": answer.model and answer.model.name,
-        }
-    elif answer.status == Status.FAILED:
-        result["error"] = {"code": answer.error_code, "detail": answer.error_detail}
-    return result
+def _unanswered(row: dict[str, Any]) -> dict[str, Any]:
+    """The result of an entry that is no photo: not yet, not any more, or never."""
+    result: dict[str, Any] = dict.fromkeys(exports.RESULT_KEYS)
+    if row["status"] in (ItemStatus.QUEUED, ItemStatus.RUNNING):
+        return result | {"status": "queued"}
+    code, detail = row["error_code"] or "cancelled", row["error_detail"]
+    if row["status"] == ItemStatus.STORED:
+        code, detail = "deleted", str(_("This photo was deleted."))
+    elif row["status"] == ItemStatus.CANCELLED:
+        detail = str(_("The batch was cancelled before this file was read."))
+    return result | {"status": "failed", "error": {"code": code, "detail": detail}}

@@ -7,9 +7,14 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 
+from classifier.history import page
+from classifier.models import Correction, Prediction
 from training.engine.data import CLASS_NAMES
+
+PIECE = 500
 
 # Excel, LibreOffice and Google Sheets take a cell that begins so for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -40,6 +45,10 @@ def json_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
         yield json.dumps(row, ensure_ascii=False) + "\n"
 
 
+RESULT_KEYS = (
+    *("filename", "status", "label", "confidence", "verdict", "truth", "correction"),
+    *("probabilities", "model", "photo", "uploaded_at", "error"),
+)
 RESULT_COLUMNS = [
     "filename",
     "status",
@@ -51,6 +60,7 @@ RESULT_COLUMNS = [
     *CLASS_NAMES,
     "model",
     "photo",
+    "uploaded_at",
     "error_code",
     "error_detail",
 ]
@@ -61,6 +71,49 @@ def result_row(result: dict[str, Any]) -> list[Any]:
     probabilities, error = result["probabilities"] or {}, result["error"] or {}
     flat = {**result, **probabilities, "error_code": error.get("code"), "error_detail": error.get("detail")}
     return ["" if flat.get(column) is None else flat[column] for column in RESULT_COLUMNS]
+
+
+def describe(answer: Prediction, correction: str | None = None) -> dict[str, Any]:
+    """A photo and its answer as a result: ``RESULT_KEYS``."""
+    result: dict[str, Any] = dict.fromkeys(RESULT_KEYS)
+    result |= {
+        "filename": answer.photo.filename,
+        "status": answer.status,
+        "photo": str(answer.photo_id),
+        "uploaded_at": answer.photo_created_at.isoformat(),
+        "correction": correction,
+    }
+    if answer.status == Prediction.Status.DONE:
+        result |= {
+            "label": answer.label,
+            "confidence": answer.confidence,
+            "verdict": answer.verdict or None,
+            "probabilities": dict(zip(CLASS_NAMES, answer.probabilities or (), strict=False)),
+            "model": answer.model and answer.model.name,
+        }
+    elif answer.status == Prediction.Status.FAILED:
+        result["error"] = {"code": answer.error_code, "detail": answer.error_detail}
+    return result
+
+
+def own_words(answers: Iterable[Prediction], owner_id: Any) -> dict[Any, str]:
+    """What the owner said about these photos, by the photo's id."""
+    ids = [answer.photo_id for answer in answers]
+    said = Correction.objects.filter(photo__in=ids, by_id=owner_id)
+    return dict(said.values_list("photo_id", "label"))
+
+
+def history_results(rows: QuerySet[Prediction]) -> Iterator[dict[str, Any]]:
+    """A person's ``history`` as results, newest first, read in keyset pages."""
+    cursor = ""
+    while True:
+        shown = page(rows, cursor, size=PIECE)
+        words = own_words(shown.items, shown.items[0].owner_id if shown.items else None)
+        for answer in shown.items:
+            yield describe(answer, words.get(answer.photo_id))
+        cursor = shown.next_cursor
+        if not cursor:
+            return
 
 
 def as_csv(results: Iterable[dict[str, Any]], filename: str) -> StreamingHttpResponse:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from django.core.files.storage import default_storage
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from classifier.models import Photo, Prediction, User
+from training import datasets
 
 logger = logging.getLogger(__name__)
 
@@ -117,12 +119,21 @@ def restore_photos(owner: User, ids: Iterable[uuid.UUID]) -> int:
 def purge_deleted(limit: int = 1_000) -> int:
     """Remove rows, then files, of photos whose time to undo is over. Returns how many."""
     over = Photo.objects.filter(deleted_at__lt=timezone.now() - UNDO)
-    doomed = list(over.prefetch_related("predictions")[:limit])
+    return remove_photos(over[:limit])
+
+
+def remove_photos(photos: QuerySet[Photo]) -> int:
+    """Remove rows, then files, for good; dataset versions that hold them are marked."""
+    doomed = list(photos.select_related("example").prefetch_related("predictions"))
     for photo in doomed:
         names = [photo.display.name, photo.thumbnail.name]
         names += [prediction.input.name for prediction in photo.predictions.all()]
-        photo.delete()
-        for name in names:
+        with transaction.atomic():
+            if hasattr(photo, "example"):
+                names.append(photo.example.image.name)
+                datasets.withdraw([photo.pk])
+            photo.delete()
+        for name in filter(None, names):
             try:
                 default_storage.delete(name)
             except OSError:

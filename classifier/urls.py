@@ -1,6 +1,6 @@
 from django.urls import path
 
-from classifier import batch_views, correction_views, token_views, views
+from classifier import batch_views, correction_views, people_views, token_views, views
 
 app_name = "classifier"
 urlpatterns = [
@@ -29,6 +29,11 @@ urlpatterns = [
     path("review/skipped/", correction_views.review_skipped, name="review-skipped"),
     path("review/<uuid:pk>/", correction_views.review_photo, name="review-photo"),
     path("datasets/", correction_views.datasets_page, name="datasets"),
+    path("history/export.csv", people_views.history_csv, name="history-csv"),
+    path("history/export.jsonl", people_views.history_jsonl, name="history-jsonl"),
+    path("account/numbers/", people_views.numbers, name="numbers"),
+    path("account/export/", people_views.export, name="account-export"),
+    path("account/delete/", people_views.delete, name="account-delete"),
     path("account/consent/", correction_views.consent, name="consent"),
     path("account/", views.account, name="account"),
     path("account/tokens/", token_views.token_make, name="token-make"),

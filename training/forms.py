@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from training.engine.recipe import ParameterError, Recipe
 from training.engine.recipes import RECIPES
-from training.models import Schedule
+from training.models import DatasetVersion, Schedule
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Schedule]
@@ -25,6 +25,12 @@ class TrainingForm(forms.Form):
     recipe = forms.CharField(widget=forms.HiddenInput)
     # The same for both clicks of a double click, new for every form that is shown.
     request_key = forms.CharField(widget=forms.HiddenInput, max_length=40)
+    dataset = forms.ModelChoiceField(
+        label=_("Data"),
+        queryset=DatasetVersion.objects.exclude(images=None).distinct(),
+        required=False,
+        empty_label=_("CIFAR-10 alone"),
+    )
 
     def __init__(
         self, recipe: Recipe, data: Any = None, *, initial: Mapping[str, Any] | None = None

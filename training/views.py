@@ -97,6 +97,7 @@ def _request(request: HttpRequest, form: TrainingForm) -> HttpResponse:
         job = jobs.request_training(
             recipe=form.chosen.name,
             parameters=form.parameters,
+            dataset=form.cleaned_data["dataset"],
             by=request.user,  # type: ignore[arg-type]
             request_key=form.cleaned_data["request_key"],
         )

@@ -1,0 +1,80 @@
+"""A person's own numbers, their data to take home, and the end of their account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.decorators import reauthentication_required
+from django.contrib import messages
+from django.contrib.auth import logout
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+
+from classifier import exports, people
+from classifier.batch_views import SignedInRequest
+from classifier.forms import HistoryFilters
+from classifier.history import history
+
+
+@login_required
+@require_safe
+@never_cache
+def numbers(request: SignedInRequest) -> HttpResponse:
+    """Counts by class, corrections, agreement with the model from month to month."""
+    return render(request, "classifier/numbers.html", {"numbers": people.numbers(request.user)})
+
+
+def chosen_history(request: SignedInRequest) -> Any:
+    """What the history page shows with the same filters; all of it where they are wrong."""
+    filters = HistoryFilters(request.GET)
+    return exports.history_results(history(request.user, **(filters.chosen if filters.is_valid() else {})))
+
+
+@login_required
+@require_safe
+def history_csv(request: SignedInRequest) -> HttpResponseBase:
+    return exports.as_csv(chosen_history(request), "history.csv")
+
+
+@login_required
+@require_safe
+def history_jsonl(request: SignedInRequest) -> HttpResponseBase:
+    return exports.as_json_lines(chosen_history(request), "history.jsonl")
+
+
+@login_required
+@require_safe
+def export(request: SignedInRequest) -> HttpResponseBase:
+    """Everything that the site has of this person, as one ZIP, streamed."""
+    response = StreamingHttpResponse(people.export(request.user), content_type="application/zip")
+    response.headers["Content-Disposition"] = 'attachment; filename="my-data.zip"'
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+@login_required
+@reauthentication_required
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+def delete(request: HttpRequest) -> HttpResponse:
+    """Ask, then remove the account and everything in it."""
+    user: Any = request.user
+    wrong = ""
+    if request.method == "POST":
+        if request.POST.get("username", "").strip() != user.get_username():
+            wrong = _("That is not your user name. Nothing was deleted.")
+        else:
+            try:
+                people.delete_account(user)
+            except people.LastAdministrator as error:
+                wrong = str(error)
+            else:
+                logout(request)
+                messages.success(request, _("Your account and all your photos are gone."))
+                return redirect("classifier:upload")
+    context = {"wrong": wrong, "photos": user.photos.count()}
+    return render(request, "classifier/account_delete.html", context, status=400 if wrong else 200)
