@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 from django.views.i18n import set_language
 
+from classifier.batch_views import SignedInRequest
 from classifier.forms import HistoryFilters
 from classifier.history import BadCursor, delete_photos, history, neighbours, page, restore_photos
 from classifier.image_refusals import ImageRefused
@@ -46,7 +47,7 @@ RECENT = 6
 def upload(request: HttpRequest) -> HttpResponse:
     """What this is, for strangers; the upload page for people who are signed in."""
     if request.method == "POST":
-        return upload_many(request)
+        return upload_many(cast("SignedInRequest", request))
     if not request.user.is_authenticated:
         return render(request, "classifier/landing.html")
     context = {"recent": history(request.user)[:RECENT], **upload_context()}
@@ -54,12 +55,13 @@ def upload(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-def upload_many(request: HttpRequest) -> HttpResponse:
+def upload_many(request: SignedInRequest) -> HttpResponse:
     """Take each file by itself, so that a refused one does not stop the others."""
-    accepted, refused = [], []
+    accepted: list[Photo] = []
+    refused: list[dict[str, Any]] = []
     for file in request.FILES.getlist("file"):
         try:
-            accepted.append(upload_photo(request.user, file))
+            accepted.append(upload_photo(request.user, cast("BinaryIO", file)))
         except ImageRefused as error:
             refused.append({"filename": file.name, "code": error.code, "detail": error.detail})
     if not accepted and not refused:
@@ -109,7 +111,7 @@ def worker_context() -> dict[str, Any]:
 @login_required
 @require_safe
 @never_cache
-def photo(request: HttpRequest, pk: UUID) -> HttpResponse:
+def photo(request: SignedInRequest, pk: UUID) -> HttpResponse:
     """A photo beside what the model saw, and the answer."""
     found = get_object_or_404(photos_seen_by(request.user), pk=pk)
     prediction = found.prediction
@@ -122,7 +124,7 @@ def photo(request: HttpRequest, pk: UUID) -> HttpResponse:
 @login_required
 @require_safe
 @never_cache
-def photo_status(request: HttpRequest, pk: UUID) -> HttpResponse:
+def photo_status(request: SignedInRequest, pk: UUID) -> HttpResponse:
     """The answer alone, as the result page asks for it until it is there.
 
     204 where nothing changed since ``state``, so that nothing is drawn or read out again.
@@ -139,7 +141,7 @@ def photo_status(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @login_required
 @require_safe
-def photo_file(request: HttpRequest, pk: UUID, kind: str) -> HttpResponseBase:
+def photo_file(request: SignedInRequest, pk: UUID, kind: str) -> HttpResponseBase:
     """The display copy or the thumbnail."""
     found = get_object_or_404(photos_seen_by(request.user), pk=pk)
     return serve(
@@ -153,7 +155,7 @@ def photo_file(request: HttpRequest, pk: UUID, kind: str) -> HttpResponseBase:
 
 @login_required
 @require_safe
-def photo_input(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+def photo_input(request: SignedInRequest, pk: UUID) -> HttpResponseBase:
     """What the model saw, to the pixel."""
     found = get_object_or_404(photos_seen_by(request.user), pk=pk)
     prediction = found.prediction
@@ -163,7 +165,7 @@ def photo_input(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 
 @login_required
 @require_POST
-def photo_delete(request: HttpRequest, pk: UUID) -> HttpResponse:
+def photo_delete(request: SignedInRequest, pk: UUID) -> HttpResponse:
     if not delete_photos(request.user, [pk]):
         get_object_or_404(photos_seen_by(request.user), pk=pk, owner=request.user)
     say_deleted(request, [pk])
@@ -172,7 +174,7 @@ def photo_delete(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @login_required
 @require_POST
-def photo_restore(request: HttpRequest, pk: UUID) -> HttpResponse:
+def photo_restore(request: SignedInRequest, pk: UUID) -> HttpResponse:
     if not restore_photos(request.user, [pk]):
         get_object_or_404(photos_seen_by(request.user), pk=pk, owner=request.user)
     return redirect("classifier:photo", pk)
@@ -181,7 +183,7 @@ def photo_restore(request: HttpRequest, pk: UUID) -> HttpResponse:
 @login_required
 @require_safe
 @never_cache
-def history_page(request: HttpRequest) -> HttpResponse:
+def history_page(request: SignedInRequest) -> HttpResponse:
     """A person's photos, newest first."""
     filters = HistoryFilters(request.GET)
     chosen = filters.chosen if filters.is_valid() else {}
@@ -196,14 +198,14 @@ def history_page(request: HttpRequest) -> HttpResponse:
         "chosen": chosen,
         "page": shown,
         "query": urlencode(chosen),
-        "ever": bool(shown.items) or bool(chosen) and history(request.user).exists(),
+        "ever": bool(shown.items) or (bool(chosen) and history(request.user).exists()),
     }
     return render(request, "classifier/history.html", context)
 
 
 @login_required
 @require_POST
-def history_delete(request: HttpRequest) -> HttpResponse:
+def history_delete(request: SignedInRequest) -> HttpResponse:
     ids = posted_ids(request)
     if delete_photos(request.user, ids):
         say_deleted(request, ids)
@@ -214,7 +216,7 @@ def history_delete(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_POST
-def history_restore(request: HttpRequest) -> HttpResponse:
+def history_restore(request: SignedInRequest) -> HttpResponse:
     count = restore_photos(request.user, posted_ids(request))
     if count:
         messages.success(
@@ -255,7 +257,7 @@ def next_page(request: HttpRequest) -> str:
 @login_required
 @require_safe
 @never_cache
-def account(request: HttpRequest) -> HttpResponse:
+def account(request: SignedInRequest) -> HttpResponse:
     return render(request, "classifier/account.html")
 
 

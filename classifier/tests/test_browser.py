@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, expect
 
 from cifarsite.test import image_bytes
 from conftest import ROOT, accepts, free_port, wait_until
 
 pytestmark = pytest.mark.needs_browser
 
-PASSWORD = "correct-horse-battery"  # noqa: S105
+PASSWORD = "correct-horse-battery"
 SCREENSHOTS = ROOT / "screenshots"
 THEMES = ("light", "dark")
 WIDTHS = (390, 768, 1440)
@@ -135,7 +135,7 @@ def sign_up(page: Page, site: Site, name: str) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("What is in your photo?")
 
 
-def photo(name: str, colour: str = "steelblue", image_format: str = "JPEG") -> dict[str, Any]:
+def photo(name: str, colour: str = "steelblue", image_format: str = "JPEG") -> FilePayload:
     content = image_bytes(image_format, colour, (320, 240))
     return {"name": name, "mimeType": f"image/{image_format.lower()}", "buffer": content}
 
@@ -152,13 +152,15 @@ def person(site: Site, browser: Browser) -> Iterator[Any]:
     context.close()
 
 
-def test_a_stranger_signs_up_uploads_and_finds_the_answer_in_the_history(site: Site, browser: Browser) -> None:
+def test_a_stranger_signs_up_uploads_and_finds_the_answer_in_the_history(
+    site: Site, browser: Browser
+) -> None:
     context = browser.new_context(base_url=site.url)
     faults = watched(context)
     page = context.new_page()
     sign_up(page, site, f"alice{secrets.token_hex(3)}")
 
-    broken = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"hello"}
+    broken: FilePayload = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"hello"}
     page.set_input_files("#file", [photo("ship.jpg"), broken])
     expect(page.locator(".upload-item.is-refused")).to_contain_text("not an image")
     expect(page.locator(".upload-list .bars-short")).to_be_visible(timeout=120_000)
@@ -196,7 +198,9 @@ def test_the_result_fills_itself_in(site: Site, browser: Browser, person: Any) -
     page.goto(answer.headers["location"])
     expect(page.locator("#answer .bars tbody tr")).to_have_count(10, timeout=60_000)
     polls: list[str] = []
-    page.on("request", lambda request: polls.append(request.url) if request.url.endswith("/status/") else None)
+    page.on(
+        "request", lambda request: polls.append(request.url) if request.url.endswith("/status/") else None
+    )
     page.wait_for_timeout(2_500)
     assert polls == [], "the page went on asking after the answer"
     context.close()

@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import override_settings
 
@@ -54,7 +56,7 @@ class UploadScriptTests(SiteTestCase):
     def setUp(self) -> None:
         self.client.force_login(self.alice)
 
-    def post(self, file: SimpleUploadedFile) -> tuple[int, dict]:
+    def post(self, file: SimpleUploadedFile) -> tuple[int, dict[str, Any]]:
         response = self.client.post("/", {"file": file}, headers={"Accept": "application/json"})
         return response.status_code, response.json()
 
