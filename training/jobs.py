@@ -340,11 +340,13 @@ def release(job: TrainingJob, detail: str) -> None:
 
 
 def crashed(job: TrainingJob, detail: str, traceback: str = "") -> None:
-    """The process died: queue the job again, or fail it after the last attempt.
+    """The process died: queue the job again, or fail it after three attempts without a new epoch.
 
     Raises:
         ClaimLost: it is not mine any more.
     """
+    # The run itself sets it back to 1 with each whole epoch.
+    job.refresh_from_db(fields=["attempt"])
     if job.attempt >= settings.MAX_ATTEMPTS:
         fail(job, "crashed", f"{detail} That was attempt {job.attempt}, the last one.", traceback)
         return

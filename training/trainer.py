@@ -250,7 +250,9 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
 
         def write() -> None:
             with transaction.atomic():
-                jobs.owner_writes(self.job, step=0)
+                # A run that gets on is not charged for the crashes before; one that dies at the
+                # same place each time still has three attempts.
+                jobs.owner_writes(self.job, step=0, attempt=1)
                 row.save()
 
         _patiently(write)

@@ -66,7 +66,7 @@
   }
 
   function fillTable() {
-    const body = section.querySelector("tbody");
+    const body = document.getElementById("curve-rows");
     const number = (value, digits) => (value === null ? "–" : value.toFixed(digits));
     body.replaceChildren(...data.epoch.map((epoch, i) => {
       const row = document.createElement("tr");
@@ -126,5 +126,7 @@
   const redraw = () => { for (const { chart } of charts) chart.redraw(); };
   new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-bs-theme"] });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  // What each chart shows of the run, as [first epoch, last epoch].
+  window.curves = { ranges: () => charts.map(({ chart }) => [chart.scales.x.min, chart.scales.x.max]) };
   draw();
 })();

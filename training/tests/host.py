@@ -37,10 +37,15 @@ class Host:
     def command(self, *words: str) -> list[str]:
         return [sys.executable, str(ROOT / "manage.py"), *words]
 
-    def manage(self, *words: str, expected: int = 0) -> str:
+    def manage(self, *words: str, expected: int = 0, **environment: str) -> str:
         """Run a command to its end; its output, both streams."""
         done = subprocess.run(
-            self.command(*words), cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120
+            self.command(*words),
+            cwd=ROOT,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == expected, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -93,6 +98,10 @@ class Host:
 
     def wait_for_state(self, pk: int, *states: str, seconds: float = 150) -> None:
         wait_until(lambda: self.job(pk)["state"] in states, f"job {pk} {states}", seconds)
+
+    def wait_for_row(self, pk: int) -> None:
+        query = "SELECT id FROM training_trainingjob WHERE id = ?"
+        wait_until(lambda: bool(self.rows(query, pk)), f"job {pk}", 60)
 
     def wait_for_epoch(self, pk: int, number: int, seconds: float = 150) -> None:
         wait_until(lambda: number in self.epochs(pk), f"epoch {number} of job {pk}", seconds)

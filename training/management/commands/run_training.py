@@ -1,4 +1,5 @@
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -35,10 +36,15 @@ class Command(BaseCommand):
         # Only now: it imports TensorFlow.
         from training import jobs, trainer
 
+        lost = ""
         try:
             trainer.run(job)
         except jobs.ClaimLost as error:
-            raise CommandError(str(error)) from error
+            lost = str(error)
+        if lost:
+            # Outside of the handler, see manage.py train: what the exception holds has to go first.
+            gc.collect()
+            raise CommandError(lost)
 
 
 def end_with(parent: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import shutil
@@ -49,12 +50,18 @@ class Command(BaseCommand):
         # TERM ends it as Ctrl-C does: the checkpoint stays, the row says so.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.default_int_handler)
+        interrupted, lost, version = False, "", None
         try:
             version = self.train(job)
         except KeyboardInterrupt:
-            raise CommandError(put_down(job), returncode=130) from None
+            interrupted = True
         except jobs.ClaimLost as error:
-            raise CommandError(str(error)) from error
+            lost = str(error)
+        if interrupted or lost:
+            # Only now that the exception is gone: what it held keeps a thread that makes batches,
+            # and TensorFlow would wait for it for ever when this process ends.
+            gc.collect()
+            raise CommandError(lost) if lost else CommandError(put_down(job), returncode=130)
         job.refresh_from_db()
         if version is None:
             if job.state == TrainingJob.State.CANCELLED:

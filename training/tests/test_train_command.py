@@ -1,0 +1,89 @@
+"""``manage.py train``: the same code as a worker, in the foreground."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from training.tests.host import Host
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="looks for processes in /proc, Linux has it"
+)
+
+
+def test_it_ends_with_a_model_and_its_figures(host: Host) -> None:
+    said = host.manage("train", "--recipe", "tiny", "--epochs", "2", "--seed", "3")
+    assert "epoch 1/2  loss" in said
+    assert "epoch 2/2  loss" in said
+    assert "Model tiny-1 (id " in said
+    assert "of 10,000" in said
+    job = host.job(1)
+    assert job["state"] == "succeeded"
+    assert job["worker"].startswith("foreground ")
+    assert host.epochs(1) == [1, 2]
+    card = host.models(1)[0]
+    assert card["parameters"]["seed"] == 3
+    assert len(card["history"]["val_accuracy"]) == 2
+    report = host.rows("SELECT n FROM training_evaluationreport")
+    assert [row["n"] for row in report] == [10_000]
+    assert not (host.folder / "runs" / "1" / "checkpoints").exists()
+
+
+def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(host: Host) -> None:
+    process = host.start("train", "--recipe", "tiny", "--epochs", "5", "--set", "pause=0.3")
+    number = len(host.rows("SELECT id FROM training_trainingjob")) + 1
+    host.wait_for_row(number)
+    host.wait_for_epoch(number, 2)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"manage.py train --resume {number}" in said
+    assert (host.job(number)["state"], host.job(number)["error_code"]) == ("failed", "interrupted")
+    done = len(host.epochs(number))
+    assert 2 <= done < 5
+
+    said = host.manage("train", "--resume", str(number))
+    assert f"It goes on after epoch {done}." in said
+    assert "epoch 1/5" not in said
+    assert host.epochs(number) == [1, 2, 3, 4, 5]
+    assert host.job(number)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--recipe", "resnet"], "There is no recipe 'resnet': choose one of"),
+        ([], "Name a recipe: --recipe, one of"),
+        (["--recipe", "tiny", "--epochs", "0"], "epochs must lie between 1 and 1000."),
+        (["--recipe", "tiny", "--epochs", "many"], "epochs must be a whole number."),
+        (["--recipe", "tiny", "--set", "width=3"], "tiny has no parameter width."),
+        (["--recipe", "tiny", "--set", "width"], "write NAME=VALUE"),
+        (["--resume", "999"], "There is no job #999."),
+    ],
+)
+def test_a_wrong_word_is_a_sentence_and_no_job(host: Host, words: list[str], sentence: str) -> None:
+    before = len(host.rows("SELECT id FROM training_trainingjob"))
+    said = host.manage("train", *words, expected=1)
+    assert sentence in said
+    assert "Traceback" not in said
+    assert len(host.rows("SELECT id FROM training_trainingjob")) == before
+
+
+def test_what_has_succeeded_is_not_resumed(host: Host) -> None:
+    host.manage("train", "--recipe", "tiny", "--epochs", "1")
+    number = host.rows("SELECT max(id) AS id FROM training_trainingjob")[0]["id"]
+    assert "there is nothing to go on from" in host.manage("train", "--resume", str(number), expected=1)
+    said = host.manage("train", "--resume", str(number), "--epochs", "9", expected=1)
+    assert "goes on with its own recipe and parameters" in said
+
+
+def test_a_failed_run_ends_with_its_reason_and_status_1(host: Host) -> None:
+    said = host.manage("train", "--recipe", "tiny", "--epochs", "3", "--set", "nan_in=1", expected=1)
+    assert "failed (diverged). The loss became nan" in said
+
+
+def test_data_that_is_not_cifar10_is_a_sentence(host: Host, tmp_path: Path) -> None:
+    said = host.manage("train", "--recipe", "tiny", expected=1, CIFAR10_DIR=str(tmp_path))
+    assert "failed (dataset). No CIFAR-10 in" in said
+    assert "CIFAR10_DIR" in said
