@@ -17,6 +17,7 @@ import numpy as np
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.utils.translation import gettext as _
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from training.engine.data import CLASS_NAMES
@@ -45,7 +46,8 @@ def add_set(name: str, source: Path) -> EvaluationSet:
     """
     if EvaluationSet.objects.filter(name=name).exists():
         raise SetRefused(_("There is a set '%(name)s' already: choose another name.") % {"name": name})
-    images, manifest = [], []
+    images: list[NDArray[np.uint8]] = []
+    manifest: list[dict[str, Any]] = []
     for file, content in sorted(_files(source)):
         if len(images) == MAX_IMAGES:
             raise SetRefused(_("There are more than %(n)s images: split the set.") % {"n": MAX_IMAGES})
@@ -65,10 +67,10 @@ def add_set(name: str, source: Path) -> EvaluationSet:
     known = EvaluationSet.objects.filter(sha256=sha256).first()
     if known:
         raise SetRefused(_("These images are the set '%(name)s' already.") % {"name": known})
-    for number, image in enumerate(images):
+    for number, pixels in enumerate(images):
         stored = _stored_name(sha256, number)
         if not default_storage.exists(stored):
-            default_storage.save(stored, ContentFile(_packed(image)))
+            default_storage.save(stored, ContentFile(_packed(pixels)))
     return EvaluationSet.objects.create(name=name, sha256=sha256, n=len(images), manifest=manifest)
 
 
@@ -183,7 +185,7 @@ def _decoded(name: str, content: bytes) -> Image.Image:
     return image
 
 
-def _packed(image: Any) -> bytes:
+def _packed(image: NDArray[np.uint8]) -> bytes:
     packed = io.BytesIO()
     Image.fromarray(image).save(packed, "WEBP", lossless=True, quality=50)
     return packed.getvalue()

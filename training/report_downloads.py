@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib.auth.decorators import login_required
 from django.http import (
@@ -20,6 +20,7 @@ from django.template.loader import render_to_string
 from django.utils.text import slugify
 from django.views.decorators.http import require_safe
 
+from training.charts import Chart, Map
 from training.engine.data import CLASS_NAMES
 from training.evaluation import NotKept, answers, as_json
 from training.models import EvaluationReport, EvaluationSet
@@ -27,6 +28,7 @@ from training.report_figures import CHART_NAMES, MAKERS, embedding_map
 from training.report_views import need_report
 from training.words import common_confusions, confusion_sentence, sentences
 
+Response = TypeVar("Response", bound=HttpResponseBase)
 # What a spreadsheet would run as a formula begins with one of these.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -90,6 +92,7 @@ def harmless(text: str) -> str:
 def report_figure(request: HttpRequest, pk: int, name: str) -> HttpResponse:
     """One chart as an SVG file with its own colours."""
     found = need_report(request, pk)
+    drawn: Chart | Map | None
     if name == "map":
         drawn = embedding_map(found)
         template = "training/report/_map_drawing.html"
@@ -124,7 +127,7 @@ def report_card(request: HttpRequest, pk: int) -> HttpResponse:
     return attached(response, found, "md", "card")
 
 
-def attached(response: Any, report: EvaluationReport, ending: str, part: str = "") -> Any:
+def attached(response: Response, report: EvaluationReport, ending: str, part: str = "") -> Response:
     """Saved under the model's and the set's name."""
     name = "-".join(filter(None, (slugify(report.model.name), slugify(report.dataset), part)))
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.{ending}"'

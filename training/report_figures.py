@@ -233,7 +233,7 @@ def _reliability(report: EvaluationReport) -> Chart | None:
         lines=[earlier],
         legend=legend(
             [
-                {"name": _("with temperature"), "css": "bar-1", "is_bar": True},
+                {"name": _("calibrated"), "css": "bar-1", "is_bar": True},
                 {"name": _("before"), "css": "line-2"},
                 {"name": _("ideal"), "css": "line-ideal"},
             ]

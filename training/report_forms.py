@@ -16,7 +16,7 @@ from training.models import EvaluationReport
 
 ANY = [("", _("any"))]
 # The words themselves are translated where photos have them, too.
-CLASSES = ANY + [(name, _(name)) for name in CLASS_NAMES]  # type: ignore[arg-type]
+CLASSES = ANY + [(name, _(name)) for name in CLASS_NAMES]
 
 
 class ImageFilters(forms.Form):

@@ -63,8 +63,13 @@ def _row(
     apart = mine - theirs
     gain = apart if as_share else -apart
     certain = interval is not None and (interval[0] > 0 or interval[1] < 0)
-    shown = (lambda v: percent(v, 2)) if as_share else (lambda v: number_format(v, 4))
-    signed = (lambda v: points(v, 2)) if as_share else _signed
+
+    def shown(value: float) -> str:
+        return percent(value, 2) if as_share else number_format(value, 4)
+
+    def signed(value: float) -> str:
+        return points(value, 2) if as_share else _signed(value)
+
     return {
         "name": name,
         "new": shown(mine),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -96,7 +97,7 @@ def report_images(request: HttpRequest, pk: int) -> HttpResponse:
         "filters": filters,
         "chosen": filters.query() if valid else {},
         "page": page,
-        "tiles": tiles(found, page.object_list),
+        "tiles": tiles(found, list(page.object_list)),
         "has_panels": has_panels(found),
         "query": urlencode(query),
         "set_query": urlencode({"set": found.pk}),
@@ -166,7 +167,7 @@ def report_data(request: HttpRequest, pk: int) -> HttpResponseBase:
     return png(lambda: data_sheet(found.dataset_sha256))
 
 
-def png(draw: Any) -> HttpResponse:
+def png(draw: Callable[[], bytes]) -> HttpResponse:
     try:
         response = HttpResponse(draw(), content_type="image/png")
     except NotKept as error:

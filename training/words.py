@@ -187,7 +187,11 @@ def change(compared: dict[str, Any], before: str) -> str:
             "It repairs %(repaired)s images and breaks %(broken)s (McNemar's p %(p)s)."
         )
     moved = sorted(compared["classes"], key=lambda row: row["difference"])
-    extra = _("Most gained: %(best)s (%(gain)s points of recall); most lost: %(worst)s (%(loss)s).") % {
+    if moved[0]["difference"] < 0:
+        extra = _("Most gained: %(best)s (%(gain)s points of recall); most lost: %(worst)s (%(loss)s).")
+    else:
+        extra = _("Most gained: %(best)s (%(gain)s points of recall); least: %(worst)s (%(loss)s).")
+    extra %= {
         "best": _(moved[-1]["name"]),
         "gain": points(moved[-1]["difference"]),
         "worst": _(moved[0]["name"]),

@@ -118,7 +118,8 @@ def mean_interval(values: Floats) -> list[float]:
 
 
 def _losses(probabilities: Floats, labels: NDArray[Any]) -> Floats:
-    return -np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1))
+    losses: Floats = -np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1))
+    return losses
 
 
 def _briers(probabilities: Floats, labels: NDArray[Any]) -> Floats:
@@ -129,7 +130,8 @@ def _briers(probabilities: Floats, labels: NDArray[Any]) -> Floats:
 def _rank(probabilities: Floats, labels: NDArray[Any]) -> NDArray[np.int64]:
     """How many labels stand before the right one."""
     order = np.argsort(-probabilities, axis=1)
-    return np.argmax(order == labels[:, None], axis=1)
+    ranks: NDArray[np.int64] = np.argmax(order == labels[:, None], axis=1)
+    return ranks
 
 
 def curves(probabilities: Floats, labels: NDArray[Any]) -> list[dict[str, Any]]:
@@ -189,9 +191,9 @@ def ranked_rows(probabilities: Floats, labels: NDArray[Any], which: str) -> list
     """Row numbers: the most confident 'mistakes', or the answers that were most 'unsure'."""
     confidence, wrong = probabilities.max(axis=1), probabilities.argmax(axis=1) != labels
     if which == "unsure":
-        return np.argsort(confidence, kind="stable")[:SHOWN].tolist()
+        return [int(row) for row in np.argsort(confidence, kind="stable")[:SHOWN]]
     order = np.argsort(-confidence, kind="stable")
-    return order[wrong[order]][:SHOWN].tolist()
+    return [int(row) for row in order[wrong[order]][:SHOWN]]
 
 
 def examples(probabilities: Floats, labels: NDArray[Any]) -> list[int]:
@@ -312,7 +314,8 @@ def centres(embedding: Floats, labels: NDArray[Any]) -> list[dict[str, Any]]:
 
 
 def _noise(image: NDArray[np.uint8], sigma: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    return np.clip(image + rng.normal(0, sigma, image.shape), 0, 255).astype(np.uint8)
+    noisy = np.clip(image + rng.normal(0, sigma, image.shape), 0, 255)
+    return np.asarray(noisy, np.uint8)
 
 
 def _blur(image: NDArray[np.uint8], radius: float, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -328,7 +331,7 @@ def _jpeg(image: NDArray[np.uint8], quality: float, rng: np.random.Generator) ->
 
 
 def _brightness(image: NDArray[np.uint8], factor: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    return np.clip(image * factor, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image * factor, 0, 255), np.uint8)
 
 
 DISTORTIONS: dict[str, tuple[Callable[..., NDArray[np.uint8]], tuple[float, ...]]] = {

@@ -1,0 +1,86 @@
+"""Two measured models on 10,000 made-up images: what tests of reports start from."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.test import override_settings
+
+from cifarsite.test import SiteTestCase
+from training import evaluation
+from training.engine.data import Cifar10
+from training.engine.tests.synthetic import images, small_training_data
+from training.engine.tests.tiny_recipe import RECIPE
+from training.models import EvaluationReport, ModelVersion
+
+
+def made_up_cifar10(count: int = 10_000, training: int = 2_000) -> Cifar10:
+    """The classes in turn; test image 7 is training image 7 with one grey level more."""
+    y_train, y_test = (np.tile(np.arange(10, dtype=np.uint8), n // 10) for n in (training, count))
+    x_train, x_test = images(y_train, 1), images(y_test, 2)
+    x_test[7] = np.minimum(x_train[7].astype(int) + 1, 255)
+    return Cifar10(x_train, y_train, x_test, y_test, source="made up", sha256="c" * 64)
+
+
+def make_version(name: str, seed: int, folder: Path, **fields: Any) -> ModelVersion:
+    """A version with a real file: a tiny network that has learned for one short epoch."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    labels = np.tile(np.arange(10, dtype=np.uint8), 40)
+    model = RECIPE.build(small_training_data(), RECIPE.clean(), 40)
+    model.fit(images(labels, seed), np.eye(10)[labels], epochs=3 + 6 * seed, batch_size=40, verbose=0)
+    path = folder / "model.keras"
+    model.save(path)
+    content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    path.rename(folder / f"{sha256}.keras")
+    history = {"loss": [2.2, 1.9], "accuracy": [0.2, 0.4], "val_loss": [2.3, 2.0], "val_accuracy": [0.1, 0.3]}
+    judge = {"temperature": 1.1, "set_threshold": 0.95, "score_threshold": -99.0}
+    card = {"judge": judge, "history": history, "best_epoch": 2, "weights": 1234, "input_shape": [32, 32, 3]}
+    return ModelVersion.objects.create(
+        name=name,
+        recipe="tiny",
+        sha256=sha256,
+        size=len(content),
+        preprocessing="squash32-v1",
+        card=card,
+        test_accuracy=0.5,
+        **fields,
+    )
+
+
+class ReportTestCase(SiteTestCase):
+    """``better`` and ``worse``, both with a report; ``better`` is the champion."""
+
+    models_dir: Path
+    cifar: Cifar10
+    other: EvaluationReport
+    better: ModelVersion
+    worse: ModelVersion
+    report: EvaluationReport
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.models_dir = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.enterClassContext(override_settings(MODELS_DIR=cls.models_dir))
+        super().setUpClass()
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        super().setUpTestData()
+        cls.cifar = made_up_cifar10()
+        cls.better = make_version("tiny-better", 2, cls.models_dir, is_champion=True)
+        cls.worse = make_version("tiny-worse", 0, cls.models_dir)
+        cls.report = evaluation.evaluate_on_cifar10(cls.better, cls.cifar)
+        cls.other = evaluation.evaluate_on_cifar10(cls.worse, cls.cifar)
+
+    def setUp(self) -> None:
+        self.client.force_login(self.alice)
+
+    def url(self, page: str = "", version: ModelVersion | None = None) -> str:
+        return f"/models/{(version or self.better).pk}/report/{page}"

@@ -1,0 +1,67 @@
+"""Two versions side by side: differences, McNemar's p, repaired and broken images."""
+
+from training import comparison
+from training.models import EvaluationReport
+from training.tests.report_case import ReportTestCase, make_version
+
+
+class Comparison(ReportTestCase):
+    def compare_url(self) -> str:
+        return f"/models/{self.better.pk}/compare/{self.worse.pk}/"
+
+    def test_repaired_and_broken_add_up_to_the_difference(self):
+        found = comparison.compare(self.report, self.other)
+        truth = self.report.figures["truth"]
+        mine, theirs = self.report.figures["predicted"], self.other.figures["predicted"]
+        repaired = sum(m == t != o for t, m, o in zip(truth, mine, theirs, strict=True))
+        self.assertEqual(found["repaired"], repaired)
+        self.assertAlmostEqual(
+            (found["repaired"] - found["broken"]) / 10_000, self.report.accuracy - self.other.accuracy
+        )
+        parts = ("repaired", "broken", "both_right", "both_wrong")
+        self.assertEqual(sum(found[part] for part in parts), 10_000)
+        low, high = found["accuracy"]["interval"]
+        self.assertTrue(low < found["accuracy"]["difference"] < high)
+        self.assertLess(found["p"], 0.001)
+
+    def test_the_other_way_round_has_the_opposite_signs(self):
+        there, back = comparison.compare(self.report, self.other), comparison.compare(self.other, self.report)
+        self.assertAlmostEqual(there["accuracy"]["difference"], -back["accuracy"]["difference"])
+        self.assertEqual(there["matrix"], [[-cell for cell in line] for line in back["matrix"]])
+        self.assertEqual(there["p"], back["p"])
+
+    def test_rows_of_the_matrix_of_differences_add_up_to_nothing(self):
+        for line in comparison.compare(self.report, self.other)["matrix"]:
+            self.assertEqual(sum(line), 0)
+
+    def test_the_page_shows_both_and_their_images(self):
+        page = self.client.get(self.compare_url())
+        for text in ("tiny-better", "tiny-worse", "McNemar", "Repaired", "Broken", "Matrix of differences"):
+            self.assertContains(page, text)
+        self.assertLess(len(page.content), 300_000)
+
+    def test_all_repaired_images_can_be_browsed(self):
+        found = self.client.get(self.url(f"images/?against={self.worse.pk}&change=repaired"))
+        self.assertEqual(
+            found.context["page"].paginator.count, comparison.compare(self.report, self.other)["repaired"]
+        )
+
+    def test_other_images_are_not_compared(self):
+        version = make_version("tiny-elsewhere", 1, self.models_dir)
+        figures = {**self.report.figures, "truth": "0" * 10_000}
+        fields = {"dataset": "CIFAR-10 test", "n": 10_000, "accuracy": 0.5}
+        EvaluationReport.objects.create(model=version, dataset_sha256="d" * 64, figures=figures, **fields)
+        page = self.client.get(f"/models/{self.better.pk}/compare/{version.pk}/")
+        self.assertContains(page, "Not measured on the same images")
+        with self.assertRaises(comparison.NotComparable):
+            comparison.compare(self.report, version.reports.get())
+
+    def test_a_version_against_itself_is_refused_in_words(self):
+        page = self.client.get(f"/models/{self.better.pk}/compare/{self.better.pk}/")
+        self.assertContains(page, "the same version twice")
+
+    def test_the_form_leads_to_the_comparison(self):
+        answer = self.client.get(f"/models/{self.better.pk}/compare/?with={self.worse.pk}")
+        self.assertRedirects(answer, self.compare_url(), fetch_redirect_response=False)
+        answer = self.client.get(f"/models/{self.better.pk}/compare/?with=x")
+        self.assertRedirects(answer, self.url(), fetch_redirect_response=False)
