@@ -66,6 +66,9 @@ class Api(NinjaAPI):
             for operation in path.values():
                 for parameter in operation["parameters"]:
                     _give_one_example(parameter)
+                form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
+                if form:
+                    _leave_out_null(form["schema"]["properties"])
                 operation["responses"] = {
                     str(status): _described(int(status), response)
                     for status, response in sorted(operation["responses"].items(), key=lambda r: int(r[0]))
@@ -173,6 +176,13 @@ def _give_one_example(parameter: dict[str, Any]) -> None:
     examples = parameter.pop("examples", None)
     if isinstance(examples, list) and examples:
         parameter["example"] = examples[0]
+
+
+def _leave_out_null(members: dict[str, Any]) -> None:
+    # A member of a form is left out; it cannot be null.
+    for member in members.values():
+        if "anyOf" in member:
+            member.update(next(shape for shape in member.pop("anyOf") if shape["type"] != "null"))
 
 
 def _described(status: int, response: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field
 
 from classifier import exports
 from classifier.api.answers import address
-from classifier.api.photos import EXAMPLE_ID, IdempotencyKey
+from classifier.api.photos import EXAMPLE_ID, IdempotencyKey, refuse_text
 from classifier.api.sign_in import person_of
 from classifier.archives import Refused
 from classifier.batches import Progress, cancel, create_batch, results
@@ -67,6 +67,7 @@ def upload_batch(
 ) -> Any:
     """Every file of the archive becomes a photo; one that fails never fails the batch. Scope `predict`."""
     person = person_of(request, "predict")
+    refuse_text(request, "archive", "truth")
     key = idempotency_key.strip()
     asked = fingerprint("createBatch", [file for file in (archive, truth) if file]) if key else ""
     (status, answer), repeated = once(person, key, asked, partial(_create, request, person, archive, truth))

@@ -111,6 +111,7 @@ def upload_photos(
     that is because of your quota. Scope `predict`.
     """
     person = person_of(request, "predict")
+    refuse_text(request, "file")
     spend_more(request, len(file) - 1)
     key = idempotency_key.strip()
     asked = fingerprint("uploadPhotos", file) if key else ""
@@ -239,6 +240,14 @@ def find(person: User, photo_id: UUID) -> Prediction:
     if found is None:
         raise no_photo()
     return found
+
+
+def refuse_text(request: HttpRequest, *names: str) -> None:
+    """A file that was sent as text would be left out silently: say so."""
+    for name in names:
+        if name in request.POST:
+            detail = _("%(name)s: send it as a file, with a file name; it came as text.") % {"name": name}
+            raise Problem(422, "invalid", detail)
 
 
 def no_photo() -> Problem:

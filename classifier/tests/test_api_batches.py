@@ -63,6 +63,12 @@ class BatchTests(ApiTestCase):
             self.assert_problem(self.create(), 413, "archive_too_large")
         self.assertFalse(Batch.objects.exists())
 
+    def test_it_refuses_a_truth_that_came_as_text(self) -> None:
+        response = self.call(
+            "post", "batches", {"archive": archive(photos(1)), "truth": "photo-0000.jpg,cat"}
+        )
+        self.assertIn("truth", self.assert_problem(response, 422, "invalid")["detail"])
+
     def test_it_cancels_and_says_when_it_is_too_late(self) -> None:
         pk = self.create().json()["id"]
         for _twice in range(2):
