@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext_lazy as _
 
 from training.engine.recipe import ParameterError, Recipe
 from training.engine.recipes import RECIPES
-from training.models import DatasetVersion, Schedule
+from training.models import DatasetImage, DatasetVersion, Schedule
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Schedule]
@@ -27,14 +28,15 @@ class TrainingForm(forms.Form):
     request_key = forms.CharField(widget=forms.HiddenInput, max_length=40)
     dataset = forms.ModelChoiceField(
         label=_("Data"),
-        queryset=DatasetVersion.objects.exclude(images=None).distinct(),
+        # Those with added photos; their manifests may be long.
+        queryset=DatasetVersion.objects.filter(
+            Exists(DatasetImage.objects.filter(dataset=OuterRef("pk")))
+        ).defer("manifest"),
         required=False,
         empty_label=_("CIFAR-10 alone"),
     )
 
-    def __init__(
-        self, recipe: Recipe, data: Any = None, *, initial: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, recipe: Recipe, data: Any = None, *, initial: Mapping[str, Any] | None = None) -> None:
         first = {"recipe": recipe.name, "request_key": uuid.uuid4().hex, **(initial or {})}
         super().__init__(data, initial=first)
         self.chosen = recipe

@@ -184,7 +184,7 @@ class TestRequest(SiteTestCase):
             for _ in range(count):
                 job = jobs.request_training(recipe="seed_cnn", parameters={}, by=self.charlie)
                 add_epochs(job, 2)
-            with self.assertNumQueries(6):
+            with self.assertNumQueries(7):
                 self.client.get("/training/")
 
 
