@@ -19,11 +19,14 @@ class JobTestCase(SiteTestCase):
     def request(self, **parameters) -> TrainingJob:
         return jobs.request_training(recipe="seed_cnn", parameters=parameters, by=self.charlie)
 
-    def running(self, **parameters) -> TrainingJob:
-        self.request(**parameters)
-        job = jobs.claim_next("worker")
+    def claim(self, worker: str = "worker") -> TrainingJob:
+        job = jobs.claim_next(worker)
         assert job is not None
         return job
+
+    def running(self, **parameters) -> TrainingJob:
+        self.request(**parameters)
+        return self.claim()
 
     def add_epochs(self, job: TrainingJob, count: int) -> None:
         for number in range(1, count + 1):
@@ -83,7 +86,7 @@ class TestRequest(JobTestCase):
     def test_the_queue_is_first_come_first_served(self) -> None:
         first, second = self.request(), self.request()
         self.assertEqual([jobs.queue_position(job) for job in (first, second)], [1, 2])
-        claimed = jobs.claim_next("worker")
+        claimed = self.claim()
         self.assertEqual(claimed, first)
         self.assertEqual(jobs.queue_position(second), 1)
         self.assertIsNone(jobs.queue_position(claimed))
@@ -98,7 +101,7 @@ class TestClaim(JobTestCase):
     def test_a_job_whose_owner_is_gone_is_claimed_again(self) -> None:
         job = self.running()
         self.expire(job)
-        again = jobs.claim_next("another")
+        again = self.claim("another")
         self.assertEqual(again, job)
         self.assertEqual(again.attempt, 2)
 
@@ -124,7 +127,7 @@ class TestClaim(JobTestCase):
     def test_a_crash_is_charged_and_the_third_one_fails_the_job(self) -> None:
         self.request()
         for attempt in (1, 2, 3):
-            job = jobs.claim_next("worker")
+            job = self.claim()
             self.assertEqual(job.attempt, attempt)
             jobs.crashed(job, "Killed by SIGKILL.", "the last words")
         self.assertIsNone(jobs.claim_next("worker"))
@@ -134,7 +137,7 @@ class TestClaim(JobTestCase):
 
     def test_a_polite_end_is_not_charged(self) -> None:
         for _ in range(5):
-            job = self.running() if not TrainingJob.objects.exists() else jobs.claim_next("worker")
+            job = self.running() if not TrainingJob.objects.exists() else self.claim()
             self.assertEqual(job.attempt, 1)
             jobs.release(job, "Asked to end.")
             self.assertEqual(self.state(job), State.QUEUED)
@@ -190,7 +193,7 @@ class TestStopResumeRetry(JobTestCase):
         job = self.request()
         with self.assertRaisesMessage(jobs.WrongState, "only a running one can be stopped"):
             jobs.stop(job)
-        job = jobs.claim_next("worker")
+        job = self.claim()
         jobs.stop(job)
         jobs.stop(job)
         self.assertTrue(job.stop_requested)
@@ -256,7 +259,7 @@ class TestRecovery(JobTestCase):
     def test_a_lost_job_is_failed_after_three_attempts(self) -> None:
         self.request()
         for _ in range(3):
-            job = jobs.claim_next("worker")
+            job = self.claim()
             self.expire(job)
         self.assertEqual(jobs.recover_jobs()["jobs_ended"], 1)
         self.assertEqual(self.state(job), State.FAILED)
@@ -323,6 +326,7 @@ class TestSchedule(JobTestCase):
         self.assertEqual(run_schedule()["jobs_scheduled"], 1)
         self.assertEqual(run_schedule()["jobs_scheduled"], 0)
         job = schedule().last_job
+        assert job is not None
         jobs.cancel(job)
         self.assertEqual(run_schedule()["jobs_scheduled"], 0)
         self.turn_on(last_run_at=timezone.now() - timedelta(days=8))
@@ -342,7 +346,7 @@ class TestSchedule(JobTestCase):
     def test_the_gate_decides_about_automatic_promotion(self) -> None:
         self.turn_on(every_days=7, auto_promote=True)
         run_schedule()
-        job = jobs.claim_next("worker")
+        job = self.claim()
         jobs.finish(job, State.SUCCEEDED)
         ModelVersion.objects.create(
             name="unmeasured",

@@ -351,7 +351,7 @@ class TestModels(SiteTestCase):
         default_storage.save(f"models/{digest}.keras", ContentFile(content))
         self.client.force_login(self.charlie)
         answer = self.client.get(f"/models/{version.pk}/download/")
-        self.assertEqual(b"".join(answer.streaming_content), content)
+        self.assertEqual(answer.getvalue(), content)
         self.assertIn('filename="another.keras"', answer["Content-Disposition"])
 
     def test_a_missing_file_is_a_sentence(self) -> None:
