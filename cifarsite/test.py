@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from allauth.account.models import EmailAddress
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -86,11 +86,13 @@ class SiteTestCase(TestCase):
         cls.charlie = make_user("charlie", is_staff=True)
 
     def upload(self, owner: User | None = None, name: str = "photo.jpg", colour: str = "steelblue") -> Photo:
-        return upload_photo(owner or self.alice, image_file(name, colour=colour))
+        return upload_photo(owner or self.alice, cast(BinaryIO, image_file(name, colour=colour)))
 
 
 class ApiTestCase(SiteTestCase):
     """``self.call("get", "photos")`` as Alice with a token of all ordinary scopes."""
+
+    tokens: dict[str, str]
 
     @classmethod
     def setUpTestData(cls) -> None:

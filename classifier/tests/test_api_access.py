@@ -42,17 +42,22 @@ class ScopeTests(ApiTestCase):
     def test_it_wants_the_scope_of_each_operation(self) -> None:
         train = self.token(self.charlie, "train")
         other = self.token(self.charlie, "predict", "read")
+        bodies: dict[str, Any] = {
+            "correction": {"label": "cat"},
+            "promote": {"reason": "why"},
+            "rollback": {"reason": "why"},
+            "training-jobs": {"recipe": "fast_cnn"},
+        }
         for method, path in operations():
-            staff = "training-jobs" in path or path.endswith(("promote", "rollback"))
-            json = path.endswith(("correction", "promote", "rollback", "training-jobs"))
-            body = {"label": "cat", "reason": "why", "recipe": "fast_cnn"} if json else None
-            if json:
-                wanted = "label" if "correction" in path else "recipe" if "training" in path else "reason"
-                body = {wanted: body[wanted]}
-            elif path in ("photos", "batches") and method == "post":
-                body = {"file" if path == "photos" else "archive": image_file()}
-            more = {"content_type": "application/json"} if json else {}
-            response = self.call(method, path, body, token=other if staff else train, **more)
+            last = path.rsplit("/", 1)[-1]
+            token = other if "training-jobs" in path or last in ("promote", "rollback") else train
+            if last in bodies:
+                response = self.post_json(path, bodies[last], token=token)
+            elif method == "post" and last in ("photos", "batches"):
+                files = {"file" if last == "photos" else "archive": image_file()}
+                response = self.call("post", path, files, token=token)
+            else:
+                response = self.call(method, path, token=token)
             self.assert_problem(response, 403, "scope")
 
     def test_it_keeps_training_to_staff(self) -> None:

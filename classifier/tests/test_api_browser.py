@@ -66,7 +66,7 @@ def test_it_uploads_with_the_csrf_token(
     settings.MEDIA_ROOT = tmp_path
     block = open_operation(page, live_server, "uploadPhotos")
     file = {"name": "cat.jpg", "mimeType": "image/jpeg", "buffer": image_bytes()}
-    block.locator("input[type=file]").set_input_files(file)  # type: ignore[arg-type]
+    block.locator("input[type=file]").set_input_files(file)
     block.get_by_role("button", name="Execute").click()
     expect(block.locator(".live-responses-table .response-col_status").last).to_contain_text("202")
     assert Photo.objects.get().filename == "cat.jpg"

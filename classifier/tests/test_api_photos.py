@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 from io import BytesIO
+from typing import Any
 from unittest import mock
 
+from django.core.files.base import ContentFile
 from django.test import override_settings
 from django.utils import timezone
 from PIL import Image
@@ -58,7 +60,7 @@ class UploadTests(ApiTestCase):
         self.assert_problem(self.call("post", "photos", {"file": image_file()}), 413, "quota")
 
     def test_it_answers_507_when_the_disk_is_full(self) -> None:
-        with mock.patch.object(uploads.ContentFile, "chunks", side_effect=OSError(28, "No space left")):
+        with mock.patch.object(ContentFile, "chunks", side_effect=OSError(28, "No space left")):
             response = self.call("post", "photos", {"file": image_file()})
         self.assert_problem(response, 507, "storage_full")
 
@@ -127,7 +129,8 @@ class PhotoTests(ApiTestCase):
         self.assertEqual(response.status_code, 200, response.content)
         self.assertEqual(response.json()["correction"], "dog")
         self.assertEqual(self.call("get", f"photos/{photo.pk}").json()["correction"], "dog")
-        for wrong in ({"label": "cow"}, {}, {"label": "cat", "more": 1}, {"label": 3}, []):
+        wrongs: tuple[Any, ...] = ({"label": "cow"}, {}, {"label": "cat", "more": 1}, {"label": 3}, [])
+        for wrong in wrongs:
             response = self.post_json(f"photos/{photo.pk}/correction", wrong)
             self.assert_problem(response, 422, "invalid")
 

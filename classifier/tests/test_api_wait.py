@@ -3,6 +3,7 @@
 import tempfile
 import threading
 import time
+from unittest import mock
 
 from django.db import connection, connections
 from django.test import TransactionTestCase, override_settings
@@ -76,12 +77,7 @@ class WaitWithAWorkerTests(TransactionTestCase):
             states.append(connections["default"].connection is None)
             raise InterruptedError
 
-        original = waiting.time.sleep
-        waiting.time.sleep = note  # type: ignore[assignment]
-        try:
-            with self.assertRaises(InterruptedError):
-                waiting.wait_for_answers([photo.pk], 30)
-        finally:
-            waiting.time.sleep = original  # type: ignore[assignment]
+        with mock.patch("time.sleep", note), self.assertRaises(InterruptedError):
+            waiting.wait_for_answers([photo.pk], 30)
         in_memory = connection.is_in_memory_db()  # type: ignore[attr-defined]
         self.assertEqual(states, [not in_memory])

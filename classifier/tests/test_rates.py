@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 
-from cifarsite.test import ApiTestCase
+from cifarsite.test import ApiTestCase, image_file, make_user
 from classifier import rates
 from classifier.models import RateCount
 from classifier.tokens import make_token
@@ -53,8 +53,6 @@ class RateTests(ApiTestCase):
 
     def test_it_counts_each_file(self) -> None:
         with self.settings(API_RATE_BURST=2):
-            from cifarsite.test import image_file
-
             files = [image_file(f"{n}.jpg") for n in range(3)]
             self.assert_problem(self.call("post", "photos", {"file": files}), 429, "rate")
             self.assertFalse(self.alice.photos.exists())
@@ -118,8 +116,8 @@ class ManyAtOnceTests(TransactionTestCase):
         self.assertEqual(spend_until_refused(30, {"token": "7"}), 20)
 
 
-def test_it_knows_on_whose_account_a_request_goes(db: None, django_user_model: type) -> None:
-    person = django_user_model.objects.create_user("dora")
+def test_it_knows_on_whose_account_a_request_goes(db: None) -> None:
+    person = make_user("dora")
     token, _secret = make_token(person, scopes=["read"])
     expected = {"address": "192.0.2.1", "user": str(person.pk), "token": str(token.pk)}
     assert rates.subjects("192.0.2.1", person, token) == expected
