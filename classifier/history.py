@@ -59,6 +59,7 @@ def history(
     rows = (
         Prediction.objects.filter(owner=owner, is_current=True, photo__deleted_at=None)
         .select_related("photo", "model")
+        .defer("model__card")  # long, and read for every photo otherwise
         .order_by("-photo_created_at", "-photo_id")
     )
     if label:
@@ -69,7 +70,7 @@ def history(
         rows = rows.filter(verdict=verdict)
     if date_from:
         rows = rows.filter(photo_created_at__gte=_midnight(date_from))
-    if date_to:
+    if date_to and date_to < date.max:
         rows = rows.filter(photo_created_at__lt=_midnight(date_to + timedelta(days=1)))
     if search:
         rows = rows.filter(photo__filename__icontains=search)

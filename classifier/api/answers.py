@@ -35,14 +35,13 @@ Verdict = Literal["recognised", "unsure", "none_of_the_ten"]
 PhotoStatus = Literal["queued", "done", "failed"]
 # An empty parameter is one that was not given, so that forms can be sent as they are.
 Nothing = Literal[""]
-LAST_DAY = date(9998, 12, 31)
 
 
 def as_day(text: str) -> str:
     if text and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         raise ValueError(_("Expected a day such as 2026-01-31"))
     try:
-        return text and min(date.fromisoformat(text), LAST_DAY).isoformat()
+        return text and date.fromisoformat(text).isoformat()
     except ValueError as error:
         raise ValueError(_("There is no such day")) from error
 

@@ -6,12 +6,18 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 PREFIX = "/api/v1/"
 PROBLEM_TYPE = "application/problem+json"
-# What a page of HTML says; the API says it in its own form.
+TOO_LARGE = gettext_lazy("The request is larger than %(limit)d MB: send fewer files at once.")
+MOST_FILES = 100
+# What the form adds to its files.
+FORM_BYTES = 1024 * 1024
+# The body of such an error is a page; these say something to a program too.
 KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Vary")
 
 
@@ -22,6 +28,11 @@ class ProblemsOnly:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        # Before a byte of it is read: what is larger fits no operation.
+        most = max(MOST_FILES * settings.UPLOAD_MAX_MB, settings.BATCH_MAX_MB) * 1024 * 1024 + FORM_BYTES
+        sent = request.META.get("CONTENT_LENGTH") or "0"
+        if request.path_info.startswith(PREFIX) and sent.isdecimal() and int(sent) > most:
+            return problem_response(413, "too_large", TOO_LARGE % {"limit": most // 1024 // 1024})
         response = self.get_response(request)
         if (
             response.status_code < HTTPStatus.BAD_REQUEST
@@ -33,7 +44,7 @@ class ProblemsOnly:
         code, detail = {
             404: ("not_found", _("There is no such address: see /api/docs.")),
             405: ("method_not_allowed", _("This address does not know this method: see Allow.")),
-            413: ("too_large", _("The request is too large.")),
+            413: ("too_large", _("The request is too large: send fewer files at once.")),
         }.get(status, ("error", _("The site could not do this. It has been noted; try again later.")))
         kept = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
         return problem_response(status, code, detail, headers=kept)

@@ -144,6 +144,11 @@ class ErrorTests(ApiTestCase):
             response = self.call("get", "photos")
         self.assert_problem(response, 500, "error")
 
+    def test_it_refuses_a_body_that_is_too_large_before_it_reads_it(self) -> None:
+        with self.settings(UPLOAD_MAX_MB=1, BATCH_MAX_MB=1):
+            response = self.call("post", "photos", {"file": image_file()}, CONTENT_LENGTH=str(102 * 1024**2))
+            self.assert_problem(response, 413, "too_large")
+
     def test_it_speaks_the_readers_language(self) -> None:
         english = self.call("get", "photos", token=None).json()["detail"]
         self.assertIn("token", english.lower())

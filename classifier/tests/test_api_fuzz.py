@@ -1,9 +1,12 @@
 """Schemathesis sends what the schema allows and what it forbids; a bounded number of examples."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import schemathesis
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import checks
 from schemathesis.core.parameters import ParameterLocation
@@ -26,9 +29,16 @@ tokens: dict[str, str] = {}
 
 
 @pytest.fixture(autouse=True)
-def patient(settings: Any, tmp_path: Any) -> None:
+def patient(settings: Any, tmp_path: Any) -> Iterator[None]:
     settings.MEDIA_ROOT = tmp_path
     settings.API_RATE_BURST = settings.API_RATE_SUSTAINED = 10_000_000
+    # The test's own transaction stays open from one request to the next.
+    signals = (request_started, request_finished)
+    for signal in signals:
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in signals:
+        signal.connect(close_old_connections)
 
 
 @pytest.fixture
