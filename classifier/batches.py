@@ -419,7 +419,9 @@ def results(batch: Batch) -> Iterator[dict[str, Any]]:
     while piece := list(rows.filter(number__gt=last)[: exports.PIECE]):
         last = piece[-1]["number"]
         wanted = [row["photo_id"] for row in piece if row["photo_id"]]
-        found = Prediction.objects.filter(photo__in=wanted, is_current=True).select_related("model", "photo")
+        found = Prediction.objects.filter(photo__in=wanted, is_current=True)
+        # A model's card is long, and would be read for every photo.
+        found = found.select_related("model", "photo").defer("model__card")
         answers = {answer.photo_id: answer for answer in found}
         words = exports.own_words(answers.values(), batch.owner_id)
         for row in piece:

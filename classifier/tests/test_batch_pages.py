@@ -3,10 +3,10 @@
 import csv
 import io
 import json
+from typing import Any
 
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
-from django.http import HttpResponse
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -24,9 +24,9 @@ class BatchPages(BatchTestCase):
     def setUp(self) -> None:
         self.client.force_login(self.alice)
 
-    def send(self, files: dict[str, bytes] | None = None, **fields: object) -> HttpResponse:
+    def send(self, files: dict[str, bytes] | None = None, **fields: object) -> Any:
         archive = SimpleUploadedFile("holiday.zip", zipped(files or photos(2)).getvalue())
-        return self.client.post(reverse("classifier:batches"), {"archive": archive, **fields})  # type: ignore[return-value]
+        return self.client.post(reverse("classifier:batches"), {"archive": archive, **fields})
 
     def url(self, name: str, batch: Batch) -> str:
         return reverse(f"classifier:{name}", args=[batch.pk])
@@ -65,7 +65,10 @@ class BatchPages(BatchTestCase):
         self.send(files, folders_are_truth="1")
         self.send({**files, "b.jpg": image_bytes()})
         newest, first = Batch.objects.all()
-        self.assertEqual((first.items.get().truth, newest.items.first().truth), ("cat", ""))
+        self.assertEqual(
+            (first.items.get().truth, newest.items.order_by("number").values_list("truth", flat=True)[0]),
+            ("cat", ""),
+        )
 
     def test_the_same_archive_again_asks_first(self) -> None:
         self.send()

@@ -10,7 +10,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from cifarsite.test import SiteTestCase, answer, image_bytes
-from classifier import batches, unpacking
+from classifier import batches, predictions, unpacking
 from classifier.archives import ArchiveRefused
 from classifier.models import Batch, BatchItem, Photo, Prediction
 from classifier.tests.archives import photos, zipped
@@ -40,7 +40,7 @@ class CreatingBatches(BatchTestCase):
     def test_every_entry_has_its_row_at_once(self) -> None:
         batch = self.make(photos(5))
         self.assertEqual(batch.items.filter(status=Status.QUEUED).count(), 5)
-        self.assertTrue(default_storage.exists(batch.archive.name))
+        self.assertTrue(default_storage.exists(str(batch.archive.name)))
 
     def test_what_is_no_archive_leaves_nothing_behind(self) -> None:
         with self.assertRaises(ArchiveRefused):
@@ -99,13 +99,13 @@ class Unpacking(BatchTestCase):
         for _round in range(6):
             place = next(places)
             if place == "wake":
-                late = mock.patch.object(unpacking.predictions, "predict_pending", side_effect=SystemExit)
+                late = mock.patch.object(predictions, "predict_pending", side_effect=SystemExit)
                 with late, self.assertRaises(SystemExit):
                     unpacking.unpack_slice("dies late")
             else:
                 real, left = getattr(unpacking, place), [2]
 
-                def dies(*args: object, real=real, left=left, **kwargs: object) -> object:  # type: ignore[no-untyped-def]
+                def dies(*args: object, real=real, left=left, **kwargs: object) -> object:
                     left[0] -= 1
                     if left[0] < 0:
                         raise SystemExit
@@ -178,18 +178,18 @@ class Unpacking(BatchTestCase):
         self.answer_all(batch)
         batch.refresh_from_db()
         self.assertEqual(batch.archive.name, "")
-        self.assertFalse(default_storage.exists(name))
+        self.assertFalse(default_storage.exists(str(name)))
 
     def test_an_archive_that_is_gone_is_said_so(self) -> None:
         batch = self.make(photos(1))
-        default_storage.delete(batch.archive.name)
+        default_storage.delete(str(batch.archive.name))
         self.unpack()
         self.assertEqual(self.codes(batch), {"photo-0000.jpg": "archive_gone"})
 
     def test_a_single_upload_is_answered_between_two_entries(self) -> None:
         self.make(photos(3))
         mine = self.upload(self.bob)
-        with mock.patch.object(unpacking.predictions, "predict_pending") as predict:
+        with mock.patch.object(predictions, "predict_pending") as predict:
             predict.side_effect = lambda worker: answer(mine)
             unpacking.unpack_slice("w")
             self.assertEqual(Photo.objects.filter(owner=self.alice).count(), 3)

@@ -1,6 +1,7 @@
 """People correct, reviewers decide, consent is kept, and nothing that must not train does."""
 
 import io
+from typing import Any
 
 import numpy as np
 from django.core.files.storage import default_storage
@@ -223,7 +224,7 @@ class CorrectionPages(CorrectionTestCase):
     def setUp(self) -> None:
         self.client.force_login(self.alice)
 
-    def say(self, photo: Photo, label: str, **fields: str):  # type: ignore[no-untyped-def]
+    def say(self, photo: Photo, label: str, **fields: str) -> Any:
         return self.client.post(
             reverse("classifier:photo-correct", args=[photo.pk]), {"label": label, **fields}
         )
