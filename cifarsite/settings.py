@@ -246,6 +246,8 @@ TRAINING_MEMORY_MB = number("TRAINING_MEMORY_MB", 0)
 # Modules with a RECIPE besides those in training/engine/recipes.
 EXTRA_RECIPES = env.list("EXTRA_RECIPES", default=[])
 PREDICTION_BATCH = number("PREDICTION_BATCH", 64, 1)
+# On how many images of a set a report tries each distortion; 0: on none.
+REPORT_DISTORTED_IMAGES = number("REPORT_DISTORTED_IMAGES", 1_000)
 
 # What a challenger must meet before it goes live; see training/gate.py.
 GATE_P_VALUE = read("GATE_P_VALUE", env.float, 0.05, "a number from 0 to 1")

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,9 +70,46 @@ def evaluate(
     """
     from training.engine.report import measure
 
-    measured = measure(model_store.predictor(version), images, version.preprocessing, say)
-    panels = measured.figures["panels"]
+    measured = measure(
+        model_store.predictor(version),
+        images,
+        version.preprocessing,
+        say,
+        distorted=settings.REPORT_DISTORTED_IMAGES,
+    )
     say("Keeping the report.")
+    return keep(version, images, measured, cifar=cifar)
+
+
+def measure_new(
+    content: bytes, card: dict[str, Any], cifar: Cifar10, say: Say = lambda sentence: None
+) -> Measured:
+    """Measure a model that has no row yet on CIFAR-10's test images, and keep their tiles.
+
+    Args:
+        content, card: as in ``training.engine.package``.
+    """
+    from training.engine.predictor import Predictor
+    from training.engine.report import measure
+    from training.engine.verdict import Judge
+
+    images = cifar10_test(cifar)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(content)
+        predictor = Predictor(path, Judge.from_card(card["judge"]))
+    distorted = settings.REPORT_DISTORTED_IMAGES
+    measured = measure(predictor, images, card["preprocessing"], say, distorted=distorted)
+    keep_tiles(images)
+    keep_data_facts(cifar)
+    return measured
+
+
+def keep(
+    version: ModelVersion, images: ImageSet, measured: Measured, *, cifar: Cifar10 | None = None
+) -> EvaluationReport:
+    """Write the report's row and files; an earlier one on the same images is replaced."""
+    panels = measured.figures["panels"]
     panels["tile"] = keep_tiles(images)
     if cifar is not None:
         panels["data"] = keep_data_facts(cifar)
@@ -101,8 +140,12 @@ def evaluate_on_cifar10(
         ModelFileError: the model's file is missing or damaged.
     """
     cifar = cifar or load_cifar10(settings.CIFAR10_DIR or None)
-    images = ImageSet(model_store.TEST_SET, cifar.sha256, cifar.x_test, cifar.y_test)
-    return evaluate(version, images, cifar=cifar, say=say)
+    return evaluate(version, cifar10_test(cifar), cifar=cifar, say=say)
+
+
+def cifar10_test(cifar: Cifar10) -> ImageSet:
+    """CIFAR-10's test images as a set."""
+    return ImageSet(model_store.TEST_SET, cifar.sha256, cifar.x_test, cifar.y_test)
 
 
 def has_panels(report: EvaluationReport) -> bool:

@@ -21,12 +21,13 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from training import datasets, jobs, model_store
+from training import datasets, evaluation, jobs, model_store
 from training.engine import checkpoints
 from training.engine.data import Cifar10, DatasetError, load_cifar10
 from training.engine.fit import StopTraining, TrainingError, fit
-from training.engine.package import SPLIT_SEED, package
+from training.engine.package import SPLIT_SEED, Package, package
 from training.engine.recipe import ParameterError, Recipe
+from training.engine.report import Measured
 from training.models import Epoch, ModelVersion, TrainingJob
 from training.usage import Usage
 
@@ -122,10 +123,33 @@ def _train(
     fitted = fit(recipe, data, values, callbacks=[recorder], checkpoint_folder=folder)
     recorder.say(f"Epoch {fitted.best_epoch} was the best; now the test images.", phase="measuring")
     made = package(fitted, recipe, values, cifar, data)
+    # Now, since the process has little time left once the job's row is closed.
+    measured = _measure(made, cifar, recorder)
     early = recorder.stopping and len(fitted.history["loss"]) < int(values["epochs"])
     version = _patiently(lambda: _keep(job, recipe, made, early))
     recorder.say(f"{version.name}: {version.test_accuracy:.2%} of the test images right.", write=False)
+    if measured is not None:
+        _keep_report(version, measured, cifar)
     return version
+
+
+def _measure(made: Package, cifar: Cifar10, recorder: Recorder) -> Measured | None:
+    """All that the report page shows; a failure costs the panels alone, not the model."""
+    try:
+        return evaluation.measure_new(made.content, made.card, cifar, recorder.say)
+    except (jobs.ClaimLost, Cancelled):
+        raise
+    except Exception:
+        logger.exception("The report has no panels: run 'manage.py evaluate' on the model.")
+        return None
+
+
+def _keep_report(version: ModelVersion, measured: Measured, cifar: Cifar10) -> None:
+    # The job has succeeded by now: nothing here may turn it into a failure.
+    try:
+        evaluation.keep(version, evaluation.cifar10_test(cifar), measured, cifar=cifar)
+    except Exception:
+        logger.exception("The report on %s has no panels: run 'manage.py evaluate %s'.", version, version)
 
 
 def _load(job: TrainingJob) -> Cifar10:

@@ -56,12 +56,15 @@ def measure(
     images: ImageSet,
     preprocessing: str,
     say: Callable[[str], None] = lambda sentence: None,
+    *,
+    distorted: int = ROBUSTNESS_IMAGES,
 ) -> Measured:
     """Run the model over the set and compute every panel.
 
     Args:
         preprocessing: the version that the model was trained with.
         say: is told what is being done, a sentence at a time.
+        distorted: how many images are tried with each distortion; 0: none.
     """
     say(f"Looking at {len(images):,} images.")
     labels = np.asarray(images.labels).astype(int)
@@ -86,8 +89,9 @@ def measure(
         "kinds": kinds(probabilities, labels),
         "map": {"explained": explained, "centres": centres(embedding, labels)},
     }
-    say("Distorting images.")
-    found["panels"]["robustness"] = robustness(predictor, images, preprocessing)
+    if distorted:
+        say("Distorting images.")
+        found["panels"]["robustness"] = robustness(predictor, images, preprocessing, distorted)
     found["panels"]["speed"] = speed(predictor)
     return Measured(found, probabilities.astype(np.float16), embedding.astype(np.float16))
 

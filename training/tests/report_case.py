@@ -67,7 +67,7 @@ class ReportTestCase(SiteTestCase):
     @classmethod
     def setUpClass(cls) -> None:
         cls.models_dir = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        cls.enterClassContext(override_settings(MODELS_DIR=cls.models_dir))
+        cls.enterClassContext(override_settings(MODELS_DIR=cls.models_dir, REPORT_DISTORTED_IMAGES=100))
         super().setUpClass()
 
     @classmethod
