@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
@@ -24,7 +27,8 @@ def docs(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def reference(request: HttpRequest) -> HttpResponse:
-    return render(request, "classifier/api_reference.html", {"groups": groups()})
+    groups, types = contents()
+    return render(request, "classifier/api_reference.html", {"groups": groups, "types": types})
 
 
 def no_such_address(request: HttpRequest) -> HttpResponse:
@@ -32,8 +36,8 @@ def no_such_address(request: HttpRequest) -> HttpResponse:
 
 
 @cache
-def groups() -> list[dict[str, Any]]:
-    """The operations by tag, with what a reader needs of each; made from the same schema."""
+def contents() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The operations by tag, and the types they speak of; made from the same schema."""
     schema = api.get_openapi_schema()
     shapes = schema["components"]["schemas"]
     found: dict[str, list[dict[str, Any]]] = {}
@@ -41,7 +45,13 @@ def groups() -> list[dict[str, Any]]:
         for method, operation in operations.items():
             described = _operation(path, method, operation, shapes)
             found.setdefault(operation["tags"][0], []).append(described)
-    return [{**tag, "operations": found[tag["name"]]} for tag in schema["tags"]]
+    groups = [{**tag, "operations": found[tag["name"]]} for tag in schema["tags"]]
+    types = [
+        {"name": name, "description": _with_code(shape["description"]), "members": _members(shape, "")}
+        for name, shape in sorted(shapes.items())
+        if not name.endswith("Body")
+    ]
+    return groups, types
 
 
 def _operation(path: str, method: str, operation: dict[str, Any], shapes: dict[str, Any]) -> dict[str, Any]:
@@ -51,7 +61,7 @@ def _operation(path: str, method: str, operation: dict[str, Any], shapes: dict[s
             "place": parameter["in"],
             "required": parameter["required"],
             "type": _type(parameter["schema"]),
-            "description": parameter.get("description", ""),
+            "description": _with_code(parameter.get("description", "")),
         }
         for parameter in operation["parameters"]
     ]
@@ -76,7 +86,7 @@ def _operation(path: str, method: str, operation: dict[str, Any], shapes: dict[s
         "method": method.upper(),
         "path": path,
         "summary": operation["summary"],
-        "description": operation["description"],
+        "description": _with_code(operation["description"]),
         "inputs": inputs,
         "answers": answers,
     }
@@ -90,7 +100,7 @@ def _members(shape: dict[str, Any], place: str) -> list[dict[str, Any]]:
             "place": place,
             "required": name in required,
             "type": _type(member),
-            "description": member.get("description", ""),
+            "description": _with_code(member.get("description", "")),
         }
         for name, member in shape.get("properties", {}).items()
     ]
@@ -117,3 +127,8 @@ def _type(shape: dict[str, Any]) -> str:
     if "minimum" in shape and "maximum" in shape:
         words += f", {shape['minimum']} to {shape['maximum']}"
     return words
+
+
+def _with_code(text: str) -> SafeString:
+    """Markdown's backticks as HTML's code; everything else stays text."""
+    return mark_safe(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))  # noqa: S308
