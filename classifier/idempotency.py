@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
-from ninja.files import UploadedFile
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from ninja.files import UploadedFile
 
 from classifier.models import IdempotentRequest, User
 
