@@ -43,7 +43,9 @@ def switch(name: str, default: bool) -> bool:
 def one_of(name: str, url: str, schemes: tuple[str, ...]) -> str:
     scheme = urlsplit(url).scheme
     if scheme not in schemes:
-        raise ImproperlyConfigured(f"{name} is {url!r}, expected it to begin with one of {', '.join(schemes)}.")
+        raise ImproperlyConfigured(
+            f"{name} is {url!r}, expected it to begin with one of {', '.join(schemes)}."
+        )
     return scheme
 
 
@@ -372,7 +374,9 @@ IMPORT_EXPORT_SKIP_ADMIN_LOG = False
 
 LOG_LEVEL = os.environ.get("LOG_LEVEL", "INFO").upper()
 if LOG_LEVEL not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
-    raise ImproperlyConfigured(f"LOG_LEVEL is {LOG_LEVEL!r}, expected DEBUG, INFO, WARNING, ERROR or CRITICAL.")
+    raise ImproperlyConfigured(
+        f"LOG_LEVEL is {LOG_LEVEL!r}, expected DEBUG, INFO, WARNING, ERROR or CRITICAL."
+    )
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

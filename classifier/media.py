@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from uuid import UUID
 
 from django.db.models import QuerySet
 from django.db.models.fields.files import FieldFile

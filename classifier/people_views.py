@@ -57,7 +57,7 @@ def export(request: SignedInRequest) -> HttpResponseBase:
 
 
 @login_required
-@reauthentication_required
+@reauthentication_required  # type: ignore[untyped-decorator]
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def delete(request: HttpRequest) -> HttpResponse:

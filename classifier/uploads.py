@@ -51,7 +51,8 @@ def upload_photo(
     except DecoderUnavailable as error:
         logger.exception("No decoder process could be started.")
         raise ImageRefused(
-            "busy", _("The site cannot take photos in at the moment. Nothing was stored; try again in a minute.")
+            "busy",
+            _("The site cannot take photos in at the moment. Nothing was stored; try again in a minute."),
         ) from error
     name = clean_filename(filename or getattr(file, "name", "") or "")
     return store_photo(owner, checked, filename=name, preprocessing=preprocessing, priority=priority)
@@ -88,7 +89,7 @@ def store_photo(
         preprocessing=preprocessing,
         input_sha256=checked.input_sha256,
     )
-    written = []
+    written: list[str] = []
     try:
         for field, content in (
             (photo.display, checked.display),
@@ -96,7 +97,7 @@ def store_photo(
             (prediction.input, checked.input),
         ):
             field.save("", ContentFile(content), save=False)
-            written.append(field.name)
+            written.append(str(field.name))
         with transaction.atomic():
             photo.save()
             request_prediction(photo, prediction, wake_worker=wake_worker)

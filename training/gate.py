@@ -43,7 +43,8 @@ def examine(challenger: ModelVersion) -> dict[str, Any]:
         if theirs is None:
             found["refusals"].append(
                 _(
-                    "The champion was not measured on the same test images: run 'manage.py evaluate' on it first."
+                    "The champion was not measured on the same test images: "
+                    "run 'manage.py evaluate' on it first."
                 )
             )
         else:

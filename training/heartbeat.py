@@ -15,13 +15,13 @@ logger = logging.getLogger(__name__)
 _over = threading.Event()
 
 
-@worker_ready.connect
+@worker_ready.connect  # type: ignore[untyped-decorator]
 def start(sender: Any, **kwargs: Any) -> None:
     queues = [queue.name for queue in sender.task_consumer.queues]
     threading.Thread(target=_beat, args=(sender.hostname, queues), daemon=True).start()
 
 
-@worker_shutdown.connect
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
 def stop(**kwargs: Any) -> None:
     _over.set()
 

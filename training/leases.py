@@ -48,13 +48,13 @@ def claim(rows: QuerySet[Row], *, worker: str, limit: int = 1, **changes: object
             **changes,
         )
     # Rows that another worker took in between carry its token, not ours.
-    mine: QuerySet[Row] = rows.model._default_manager.filter(pk__in=ids, claim=token)  # type: ignore[attr-defined]
+    mine: QuerySet[Row] = rows.model._default_manager.filter(pk__in=ids, claim=token)
     return sorted(mine, key=lambda row: ids.index(row.pk))
 
 
 def owned(row: Row) -> QuerySet[Row]:
     """The row, as long as it is still this owner's: write through it and check the count."""
-    manager = type(row)._default_manager  # type: ignore[attr-defined]
+    manager = type(row)._default_manager
     owned_rows: QuerySet[Row] = manager.filter(pk=row.pk, claim=row.claim)
     return owned_rows
 

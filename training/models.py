@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, TextChoices
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
@@ -89,7 +89,7 @@ class DatasetImage(models.Model):
 class TrainingJob(Leased):
     """One request to train; the row is the truth about it. Transitions: ``training.jobs``."""
 
-    class State(models.TextChoices):
+    class State(TextChoices):
         QUEUED = "queued", _("queued")
         RUNNING = "running", _("running")
         SUCCEEDED = "succeeded", _("succeeded")

@@ -100,7 +100,7 @@ def _switch(
             previous=previous,
             promoted=version,
             report=version.reports.first(),
-            by=by,
+            by_id=by.pk if by else None,
             reason=reason.strip(),
             gate=gate,
             overridden=overridden,

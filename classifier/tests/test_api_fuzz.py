@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import schemathesis
 from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import checks
 from schemathesis.core.parameters import ParameterLocation
 
 from cifarsite.test import answer, image_file, make_user
-from cifarsite.wsgi import application
 from classifier.batches import create_batch
 from classifier.models import Photo
 from classifier.tests.archives import photos, zipped
@@ -58,7 +58,7 @@ def objects(db: None, patient: None) -> None:
     )
 
 
-schema = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", application)
+schema = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", get_wsgi_application())
 few = settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -16,11 +16,11 @@ Floats = NDArray[np.floating[Any]]
 BINS = 15
 
 
-def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
+def softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
     """Float [N, K] logits to float64 [N, K] probabilities."""
     scaled = logits.astype(np.float64) / temperature
     exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    result: Floats = exponents / exponents.sum(axis=1, keepdims=True)
+    result: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
     return result
 
 

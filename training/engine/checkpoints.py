@@ -35,7 +35,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     note = json.dumps({"epoch": checkpoint.epoch, **checkpoint.note}).encode()
-    np.savez(buffer, note=np.frombuffer(note, np.uint8), **checkpoint.arrays)
+    arrays: dict[str, Any] = {"note": np.frombuffer(note, np.uint8), **checkpoint.arrays}
+    np.savez(buffer, **arrays)
     content = buffer.getbuffer()
     digest = hashlib.sha256(content).hexdigest()
     path = folder / f"epoch-{checkpoint.epoch:05d}-{digest}.npz"

@@ -23,7 +23,7 @@ def evaluate(predictor: Predictor, images: NDArray[np.uint8], labels: NDArray[An
     Returns:
         See ``figures``.
     """
-    features, logits = predictor.forward(images)
+    _, logits = predictor.forward(images)
     return figures(logits, labels, predictor.judge.temperature)
 
 

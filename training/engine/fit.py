@@ -155,9 +155,7 @@ class _State(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {loss} at step {batch + 1}: try a smaller learning rate."
-            )
+            raise TrainingError(f"The loss became {loss} at step {batch + 1}: try a smaller learning rate.")
 
     def on_test_begin(self, logs: Any = None) -> None:
         self.seconds = time.monotonic() - self.started

@@ -26,7 +26,7 @@ def training_flops(model: keras.Model, images_seen: int) -> int:
 
 def _layer_flops(layer: keras.layers.Layer) -> int:
     if isinstance(layer, keras.layers.Dense):
-        return 2 * math.prod(layer.kernel.shape)
+        return int(2 * math.prod(layer.kernel.shape))
     if isinstance(layer, keras.layers.DepthwiseConv2D | keras.layers.Conv2D):
         height, width = layer.output.shape[1:3]
         return int(2 * math.prod(layer.kernel.shape) * height * width)

@@ -88,7 +88,5 @@ class MuonSGD(keras.optimizers.Optimizer):  # type: ignore[misc]
         self.assign(variable, scaled - learning_rate * self.filter_rate * direction)
 
     def get_config(self) -> dict[str, Any]:
-        names = (
-            "filter_rate filter_momentum head_rate bias_rate momentum weight_decay_rate".split()
-        )
+        names = ["filter_rate", "filter_momentum", "head_rate", "bias_rate", "momentum", "weight_decay_rate"]
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

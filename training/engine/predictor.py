@@ -86,7 +86,9 @@ class Predictor:
                 f"Expected uint8 (N, {', '.join(map(str, self.input_shape))}), "
                 f"got {images.dtype} {images.shape}."
             )
-        parts = [self._padded(images[i : i + BATCH_SIZES[-1]]) for i in range(0, len(images), BATCH_SIZES[-1])]
+        parts = [
+            self._padded(images[i : i + BATCH_SIZES[-1]]) for i in range(0, len(images), BATCH_SIZES[-1])
+        ]
         return np.concatenate([f for f, _ in parts]), np.concatenate([o for _, o in parts])
 
     def _padded(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

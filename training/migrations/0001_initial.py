@@ -6,7 +6,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -15,166 +14,351 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Worker',
+            name="Worker",
             fields=[
-                ('name', models.CharField(max_length=200, primary_key=True, serialize=False, verbose_name='name')),
-                ('queues', models.JSONField(default=list, verbose_name='queues')),
-                ('started_at', models.DateTimeField(verbose_name='started at')),
-                ('seen_at', models.DateTimeField(db_index=True, verbose_name='last seen at')),
+                (
+                    "name",
+                    models.CharField(max_length=200, primary_key=True, serialize=False, verbose_name="name"),
+                ),
+                ("queues", models.JSONField(default=list, verbose_name="queues")),
+                ("started_at", models.DateTimeField(verbose_name="started at")),
+                ("seen_at", models.DateTimeField(db_index=True, verbose_name="last seen at")),
             ],
             options={
-                'verbose_name': 'worker',
-                'verbose_name_plural': 'workers',
-                'ordering': ['name'],
+                "verbose_name": "worker",
+                "verbose_name_plural": "workers",
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='DatasetVersion',
+            name="DatasetVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, verbose_name='name')),
-                ('sha256', models.CharField(max_length=64, unique=True, verbose_name='sha256')),
-                ('manifest', models.JSONField(verbose_name='manifest')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='created by')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, verbose_name="name")),
+                ("sha256", models.CharField(max_length=64, unique=True, verbose_name="sha256")),
+                ("manifest", models.JSONField(verbose_name="manifest")),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="created by",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'dataset version',
-                'verbose_name_plural': 'dataset versions',
-                'ordering': ['-created_at', '-id'],
+                "verbose_name": "dataset version",
+                "verbose_name_plural": "dataset versions",
+                "ordering": ["-created_at", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='ModelVersion',
+            name="ModelVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True, verbose_name='name')),
-                ('recipe', models.CharField(max_length=50, verbose_name='recipe')),
-                ('sha256', models.CharField(max_length=64, unique=True, verbose_name='sha256 of the file')),
-                ('size', models.PositiveBigIntegerField(verbose_name='file size in bytes')),
-                ('preprocessing', models.CharField(max_length=50, verbose_name='preprocessing')),
-                ('card', models.JSONField(verbose_name='card')),
-                ('val_accuracy', models.FloatField(null=True, verbose_name='validation accuracy')),
-                ('test_accuracy', models.FloatField(null=True, verbose_name='test accuracy')),
-                ('notes', models.TextField(blank=True, verbose_name='notes')),
-                ('is_champion', models.BooleanField(default=False, editable=False, verbose_name='champion')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),
-                ('dataset', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='models', to='training.datasetversion', verbose_name='dataset')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True, verbose_name="name")),
+                ("recipe", models.CharField(max_length=50, verbose_name="recipe")),
+                ("sha256", models.CharField(max_length=64, unique=True, verbose_name="sha256 of the file")),
+                ("size", models.PositiveBigIntegerField(verbose_name="file size in bytes")),
+                ("preprocessing", models.CharField(max_length=50, verbose_name="preprocessing")),
+                ("card", models.JSONField(verbose_name="card")),
+                ("val_accuracy", models.FloatField(null=True, verbose_name="validation accuracy")),
+                ("test_accuracy", models.FloatField(null=True, verbose_name="test accuracy")),
+                ("notes", models.TextField(blank=True, verbose_name="notes")),
+                ("is_champion", models.BooleanField(default=False, editable=False, verbose_name="champion")),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),
+                (
+                    "dataset",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="models",
+                        to="training.datasetversion",
+                        verbose_name="dataset",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'model version',
-                'verbose_name_plural': 'model versions',
-                'ordering': ['-id'],
+                "verbose_name": "model version",
+                "verbose_name_plural": "model versions",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='EvaluationReport',
+            name="EvaluationReport",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('dataset', models.CharField(max_length=100, verbose_name='evaluated on')),
-                ('dataset_sha256', models.CharField(max_length=64, verbose_name='sha256 of the images')),
-                ('n', models.PositiveIntegerField(verbose_name='images')),
-                ('accuracy', models.FloatField(verbose_name='accuracy')),
-                ('figures', models.JSONField(verbose_name='figures')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='reports', to='training.modelversion', verbose_name='model version')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("dataset", models.CharField(max_length=100, verbose_name="evaluated on")),
+                ("dataset_sha256", models.CharField(max_length=64, verbose_name="sha256 of the images")),
+                ("n", models.PositiveIntegerField(verbose_name="images")),
+                ("accuracy", models.FloatField(verbose_name="accuracy")),
+                ("figures", models.JSONField(verbose_name="figures")),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="reports",
+                        to="training.modelversion",
+                        verbose_name="model version",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'evaluation report',
-                'verbose_name_plural': 'evaluation reports',
-                'ordering': ['-id'],
+                "verbose_name": "evaluation report",
+                "verbose_name_plural": "evaluation reports",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Promotion',
+            name="Promotion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('action', models.CharField(choices=[('install', 'install'), ('promote', 'promote'), ('rollback', 'roll back')], max_length=10, verbose_name='action')),
-                ('reason', models.TextField(verbose_name='reason')),
-                ('overridden', models.BooleanField(default=False, verbose_name='gate overridden')),
-                ('gate', models.JSONField(default=dict, verbose_name='what the gate found')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='at')),
-                ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='by')),
-                ('previous', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='training.modelversion', verbose_name='from')),
-                ('promoted', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='promotions', to='training.modelversion', verbose_name='to')),
-                ('report', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='training.evaluationreport', verbose_name='report')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "action",
+                    models.CharField(
+                        choices=[("install", "install"), ("promote", "promote"), ("rollback", "roll back")],
+                        max_length=10,
+                        verbose_name="action",
+                    ),
+                ),
+                ("reason", models.TextField(verbose_name="reason")),
+                ("overridden", models.BooleanField(default=False, verbose_name="gate overridden")),
+                ("gate", models.JSONField(default=dict, verbose_name="what the gate found")),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="at")),
+                (
+                    "by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="by",
+                    ),
+                ),
+                (
+                    "previous",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="training.modelversion",
+                        verbose_name="from",
+                    ),
+                ),
+                (
+                    "promoted",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="promotions",
+                        to="training.modelversion",
+                        verbose_name="to",
+                    ),
+                ),
+                (
+                    "report",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="training.evaluationreport",
+                        verbose_name="report",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'promotion',
-                'verbose_name_plural': 'promotions',
-                'ordering': ['-id'],
+                "verbose_name": "promotion",
+                "verbose_name_plural": "promotions",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='TrainingJob',
+            name="TrainingJob",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('attempt', models.PositiveSmallIntegerField(default=0, editable=False, verbose_name='attempt')),
-                ('claim', models.UUIDField(editable=False, null=True, verbose_name='claim')),
-                ('worker', models.CharField(blank=True, editable=False, max_length=200, verbose_name='worker')),
-                ('lease_expires_at', models.DateTimeField(editable=False, null=True, verbose_name='lease expires at')),
-                ('recipe', models.CharField(max_length=50, verbose_name='recipe')),
-                ('parameters', models.JSONField(default=dict, verbose_name='parameters')),
-                ('state', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('succeeded', 'succeeded'), ('failed', 'failed'), ('cancelled', 'cancelled'), ('stopped', 'stopped, best epoch kept')], default='queued', max_length=10, verbose_name='state')),
-                ('request_key', models.CharField(editable=False, max_length=64, null=True, unique=True, verbose_name='request key')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),
-                ('started_at', models.DateTimeField(editable=False, null=True, verbose_name='started at')),
-                ('finished_at', models.DateTimeField(editable=False, null=True, verbose_name='finished at')),
-                ('cancel_requested', models.BooleanField(default=False, editable=False, verbose_name='cancel requested')),
-                ('stop_requested', models.BooleanField(default=False, editable=False, verbose_name='stop requested')),
-                ('step', models.PositiveIntegerField(default=0, editable=False, verbose_name='step in the epoch')),
-                ('steps', models.PositiveIntegerField(default=0, editable=False, verbose_name='steps an epoch')),
-                ('error_code', models.CharField(blank=True, editable=False, max_length=50, verbose_name='error code')),
-                ('error_detail', models.TextField(blank=True, editable=False, verbose_name='error')),
-                ('traceback', models.TextField(blank=True, editable=False, verbose_name='traceback')),
-                ('dataset', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to='training.datasetversion', verbose_name='dataset')),
-                ('requested_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='training_jobs', to=settings.AUTH_USER_MODEL, verbose_name='requested by')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "attempt",
+                    models.PositiveSmallIntegerField(default=0, editable=False, verbose_name="attempt"),
+                ),
+                ("claim", models.UUIDField(editable=False, null=True, verbose_name="claim")),
+                (
+                    "worker",
+                    models.CharField(blank=True, editable=False, max_length=200, verbose_name="worker"),
+                ),
+                (
+                    "lease_expires_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="lease expires at"),
+                ),
+                ("recipe", models.CharField(max_length=50, verbose_name="recipe")),
+                ("parameters", models.JSONField(default=dict, verbose_name="parameters")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "queued"),
+                            ("running", "running"),
+                            ("succeeded", "succeeded"),
+                            ("failed", "failed"),
+                            ("cancelled", "cancelled"),
+                            ("stopped", "stopped, best epoch kept"),
+                        ],
+                        default="queued",
+                        max_length=10,
+                        verbose_name="state",
+                    ),
+                ),
+                (
+                    "request_key",
+                    models.CharField(
+                        editable=False, max_length=64, null=True, unique=True, verbose_name="request key"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),
+                ("started_at", models.DateTimeField(editable=False, null=True, verbose_name="started at")),
+                ("finished_at", models.DateTimeField(editable=False, null=True, verbose_name="finished at")),
+                (
+                    "cancel_requested",
+                    models.BooleanField(default=False, editable=False, verbose_name="cancel requested"),
+                ),
+                (
+                    "stop_requested",
+                    models.BooleanField(default=False, editable=False, verbose_name="stop requested"),
+                ),
+                (
+                    "step",
+                    models.PositiveIntegerField(default=0, editable=False, verbose_name="step in the epoch"),
+                ),
+                (
+                    "steps",
+                    models.PositiveIntegerField(default=0, editable=False, verbose_name="steps an epoch"),
+                ),
+                (
+                    "error_code",
+                    models.CharField(blank=True, editable=False, max_length=50, verbose_name="error code"),
+                ),
+                ("error_detail", models.TextField(blank=True, editable=False, verbose_name="error")),
+                ("traceback", models.TextField(blank=True, editable=False, verbose_name="traceback")),
+                (
+                    "dataset",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="jobs",
+                        to="training.datasetversion",
+                        verbose_name="dataset",
+                    ),
+                ),
+                (
+                    "requested_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="training_jobs",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="requested by",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'training job',
-                'verbose_name_plural': 'training jobs',
-                'ordering': ['-id'],
+                "verbose_name": "training job",
+                "verbose_name_plural": "training jobs",
+                "ordering": ["-id"],
             },
         ),
         migrations.AddField(
-            model_name='modelversion',
-            name='job',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='models', to='training.trainingjob', verbose_name='training job'),
+            model_name="modelversion",
+            name="job",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="models",
+                to="training.trainingjob",
+                verbose_name="training job",
+            ),
         ),
         migrations.CreateModel(
-            name='Epoch',
+            name="Epoch",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField(verbose_name='epoch')),
-                ('loss', models.FloatField(verbose_name='training loss')),
-                ('accuracy', models.FloatField(verbose_name='training accuracy')),
-                ('val_loss', models.FloatField(verbose_name='validation loss')),
-                ('val_accuracy', models.FloatField(verbose_name='validation accuracy')),
-                ('learning_rate', models.FloatField(verbose_name='learning rate')),
-                ('seconds', models.FloatField(verbose_name='seconds')),
-                ('images_per_second', models.FloatField(verbose_name='images a second')),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='epochs', to='training.trainingjob', verbose_name='training job')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveIntegerField(verbose_name="epoch")),
+                ("loss", models.FloatField(verbose_name="training loss")),
+                ("accuracy", models.FloatField(verbose_name="training accuracy")),
+                ("val_loss", models.FloatField(verbose_name="validation loss")),
+                ("val_accuracy", models.FloatField(verbose_name="validation accuracy")),
+                ("learning_rate", models.FloatField(verbose_name="learning rate")),
+                ("seconds", models.FloatField(verbose_name="seconds")),
+                ("images_per_second", models.FloatField(verbose_name="images a second")),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="epochs",
+                        to="training.trainingjob",
+                        verbose_name="training job",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'epoch',
-                'verbose_name_plural': 'epochs',
-                'ordering': ['job', 'number'],
+                "verbose_name": "epoch",
+                "verbose_name_plural": "epochs",
+                "ordering": ["job", "number"],
             },
         ),
         migrations.AddConstraint(
-            model_name='evaluationreport',
-            constraint=models.UniqueConstraint(fields=('model', 'dataset_sha256'), name='one_report_a_set'),
+            model_name="evaluationreport",
+            constraint=models.UniqueConstraint(fields=("model", "dataset_sha256"), name="one_report_a_set"),
         ),
         migrations.AddIndex(
-            model_name='trainingjob',
-            index=models.Index(fields=['state', 'id'], name='trainingjob_state'),
+            model_name="trainingjob",
+            index=models.Index(fields=["state", "id"], name="trainingjob_state"),
         ),
         migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_champion', True)), fields=('is_champion',), name='exactly_one_champion'),
+            model_name="modelversion",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_champion", True)),
+                fields=("is_champion",),
+                name="exactly_one_champion",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='epoch',
-            constraint=models.UniqueConstraint(fields=('job', 'number'), name='epoch_once_a_job'),
+            model_name="epoch",
+            constraint=models.UniqueConstraint(fields=("job", "number"), name="epoch_once_a_job"),
         ),
     ]

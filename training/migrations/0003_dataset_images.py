@@ -5,25 +5,39 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('training', '0002_job_events_and_schedule'),
+        ("training", "0002_job_events_and_schedule"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='DatasetImage',
+            name="DatasetImage",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('source', models.UUIDField(db_index=True, verbose_name='photo')),
-                ('withdrawn_at', models.DateTimeField(blank=True, null=True, verbose_name='withdrawn at')),
-                ('dataset', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='images', to='training.datasetversion', verbose_name='dataset')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("source", models.UUIDField(db_index=True, verbose_name="photo")),
+                ("withdrawn_at", models.DateTimeField(blank=True, null=True, verbose_name="withdrawn at")),
+                (
+                    "dataset",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="images",
+                        to="training.datasetversion",
+                        verbose_name="dataset",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'image of a dataset',
-                'verbose_name_plural': 'images of datasets',
-                'ordering': ['dataset', 'id'],
-                'constraints': [models.UniqueConstraint(fields=('dataset', 'source'), name='image_once_a_dataset')],
+                "verbose_name": "image of a dataset",
+                "verbose_name_plural": "images of datasets",
+                "ordering": ["dataset", "id"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("dataset", "source"), name="image_once_a_dataset")
+                ],
             },
         ),
     ]

@@ -4,26 +4,30 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('training', '0003_dataset_images'),
+        ("training", "0003_dataset_images"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='EvaluationSet',
+            name="EvaluationSet",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True, verbose_name='name')),
-                ('sha256', models.CharField(max_length=64, unique=True, verbose_name='sha256 of the images')),
-                ('n', models.PositiveIntegerField(verbose_name='images')),
-                ('manifest', models.JSONField(verbose_name='manifest')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True, verbose_name="name")),
+                ("sha256", models.CharField(max_length=64, unique=True, verbose_name="sha256 of the images")),
+                ("n", models.PositiveIntegerField(verbose_name="images")),
+                ("manifest", models.JSONField(verbose_name="manifest")),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),
             ],
             options={
-                'verbose_name': 'evaluation set',
-                'verbose_name_plural': 'evaluation sets',
-                'ordering': ['name'],
+                "verbose_name": "evaluation set",
+                "verbose_name_plural": "evaluation sets",
+                "ordering": ["name"],
             },
         ),
     ]

@@ -37,35 +37,39 @@ def shipped(settings, tmp_path, monkeypatch):
     return ship
 
 
+def live() -> ModelVersion:
+    return ModelVersion.objects.get(is_champion=True)
+
+
 def test_the_shipped_model_becomes_champion_once(shipped):
     shipped(b"one")
     assert len(model_store.install_pretrained()) == 1
     assert model_store.install_pretrained() == []
-    assert model_store.champion().card["recipe"] == "seed_cnn"
+    assert live().card["recipe"] == "seed_cnn"
     assert Promotion.objects.count() == 1
 
 
 def test_a_newer_shipped_model_takes_over_from_the_older_one(shipped):
     shipped(b"one")
     model_store.install_pretrained()
-    first = model_store.champion()
+    first = live()
     shipped(b"two")
     model_store.install_pretrained()
-    assert model_store.champion() != first
-    assert Promotion.objects.first().previous == first
+    assert live() != first
+    assert Promotion.objects.latest("id").previous == first
 
 
 def test_a_promoted_model_stays_when_a_newer_one_ships(shipped):
     shipped(b"one")
     shipped(b"other", name="other")
     model_store.install_pretrained()
-    first, other = model_store.champion(), ModelVersion.objects.get(name__startswith="other")
+    first, other = live(), ModelVersion.objects.get(name__startswith="other")
     ModelVersion.objects.filter(pk=first.pk).update(is_champion=False)
     ModelVersion.objects.filter(pk=other.pk).update(is_champion=True)
     Promotion.objects.create(action="promote", previous=first, promoted=other, reason="better")
     shipped(b"two")
     model_store.install_pretrained()
-    assert model_store.champion() == other
+    assert live() == other
 
 
 def test_a_damaged_shipped_file_is_refused(shipped, tmp_path):
@@ -79,7 +83,7 @@ def test_a_damaged_shipped_file_is_refused(shipped, tmp_path):
 def test_a_flipped_byte_in_the_models_folder_is_refused_and_a_deleted_file_comes_back(shipped, settings):
     shipped(b"one")
     model_store.install_pretrained()
-    version = model_store.champion()
+    version = live()
     path = settings.MODELS_DIR / f"{version.sha256}.keras"
     path.write_bytes(b"0ne")
     with pytest.raises(model_store.ModelFileError, match="is damaged"):

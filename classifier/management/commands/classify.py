@@ -59,9 +59,8 @@ class Command(BaseCommand):
                 self.stderr.write(f"{shown(answer['file'])}: {answer['error']['detail']}")
             else:
                 verdict = answer["verdict"].replace("_", " ")
-                self.stdout.write(
-                    f"{shown(answer['file'])}: {answer['label']} {100 * answer['confidence']:.0f} % ({verdict})"
-                )
+                confidence = f"{100 * answer['confidence']:.0f} %"
+                self.stdout.write(f"{shown(answer['file'])}: {answer['label']} {confidence} ({verdict})")
         if failed:
             raise SystemExit(1)
 

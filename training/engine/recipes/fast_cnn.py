@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.engine.data import CLASS_NAMES, IMAGE_SHAPE, TrainingData, one_hot
+from training.engine.preprocessing import make_inputs
 from training.engine.recipe import Batch, Parameter, Recipe, Values, batch_size, epochs, seed, shuffled_rows
 
 WIDTHS = (64, 256, 256)
@@ -99,7 +100,9 @@ def batches(data: TrainingData, values: Values, epoch: int) -> Iterator[Batch]:
     seed, weight = int(values["seed"]), float(values["teacher_weight"])
     targets = one_hot(data.y_train)
     if weight:
-        targets = (1 - weight) * targets + weight * teacher_opinion(data, float(values["teacher_temperature"]))
+        targets = (1 - weight) * targets + weight * teacher_opinion(
+            data, float(values["teacher_temperature"])
+        )
     first_flip = np.random.default_rng([seed]).integers(0, 2, len(data.x_train))
     shifts = np.random.default_rng([seed, epoch, 1]).integers(0, 2 * SHIFT + 1, (len(data.x_train), 2))
     border = ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0))
@@ -118,12 +121,16 @@ def teacher_opinion(data: TrainingData, temperature: float) -> NDArray[np.float3
 
     Its training and validation images are the same as here, so validation stays unseen.
     """
-    from training.engine.calibration import softmax
-    from training.engine.package import forward
-    from training.engine.predictor import Predictor
+    import keras
 
-    _, logits = forward(Predictor(TEACHER / "model.keras"), data.x_train, TEACHER_PREPROCESSING)
-    return softmax(logits, temperature).astype(np.float32)
+    teacher = keras.models.load_model(TEACHER / "model.keras", compile=False)
+    opinions = []
+    for start in range(0, len(data.x_train), 1_000):  # in chunks, to bound memory
+        inputs = make_inputs(data.x_train[start : start + 1_000], TEACHER_PREPROCESSING)
+        logits = teacher.predict(inputs, batch_size=250, verbose=0) / temperature
+        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+        opinions.append(exponents / exponents.sum(axis=1, keepdims=True))
+    return np.concatenate(opinions).astype(np.float32)
 
 
 def teachers_flops(data: TrainingData, values: Values) -> int:

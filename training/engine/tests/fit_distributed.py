@@ -22,6 +22,7 @@ if how == "two":
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 elif how == "worker":
     strategy = devices.prepare()
+    assert strategy is not None
     assert strategy.num_replicas_in_sync == 2
 fitted = fit(RECIPE, small_training_data(), {"epochs": 3, "dropout": 0.0}, strategy=strategy)
 Path(result).write_text(json.dumps(fitted.history))

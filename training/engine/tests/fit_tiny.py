@@ -17,7 +17,7 @@ from training.engine.tests.synthetic import small_training_data
 from training.engine.tests.tiny_recipe import RECIPE
 
 
-class Die(keras.callbacks.Callback):
+class Die(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, epoch):
         super().__init__()
         self.epoch = epoch

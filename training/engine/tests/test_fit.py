@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 
 from training.engine import checkpoints
+from training.engine.checkpoints import Checkpoint
 from training.engine.fit import TrainingError, fit
 from training.engine.tests.synthetic import small_training_data
 from training.engine.tests.tiny_recipe import RECIPE
+
+
+def latest(folder) -> Checkpoint:
+    checkpoint = checkpoints.load_latest(folder)
+    assert checkpoint is not None
+    return checkpoint
+
 
 RUN = [sys.executable, "-m", "training.engine.tests.fit_tiny"]
 
@@ -46,7 +54,7 @@ def test_a_damaged_checkpoint_costs_one_epoch_and_nothing_else(uninterrupted, tm
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
-    assert checkpoints.load_latest(tmp_path / "damaged").epoch == 3
+    assert latest(tmp_path / "damaged").epoch == 3
     _, weights, note = run(tmp_path, "damaged")
     assert note == uninterrupted[2]
     assert all((a == b).all() for a, b in zip(weights, uninterrupted[1], strict=True))
@@ -86,7 +94,7 @@ def test_checkpoints_survive_a_kill_between_writing_and_renaming(tmp_path):
     checkpoints.save(tmp_path, checkpoints.Checkpoint(1, {"model/0": np.ones(3)}, note))
     # What a kill before the rename leaves behind:
     (tmp_path / ".epoch-00002-abc.npz.123.part").write_bytes(b"half")
-    loaded = checkpoints.load_latest(tmp_path)
+    loaded = latest(tmp_path)
     assert loaded.epoch == 1
     assert loaded.note == note
 
@@ -95,4 +103,4 @@ def test_two_checkpoints_are_kept(tmp_path):
     for epoch in range(1, 5):
         checkpoints.save(tmp_path, checkpoints.Checkpoint(epoch, {"model/0": np.full(3, epoch)}, {}))
     assert len(list(tmp_path.iterdir())) == 2
-    assert checkpoints.load_latest(tmp_path).arrays["model/0"][0] == 4
+    assert latest(tmp_path).arrays["model/0"][0] == 4

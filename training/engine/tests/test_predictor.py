@@ -34,9 +34,7 @@ def test_single_and_batch_give_the_same_answer(predictor, packed):
     together = predictor.predict(x)  # 300: a full batch of 256 and a padded one
     for number in (0, 7, 299):
         alone = predictor.predict(x[number : number + 1])
-        np.testing.assert_allclose(
-            alone.probabilities[0], together.probabilities[number], atol=1e-5, rtol=0
-        )
+        np.testing.assert_allclose(alone.probabilities[0], together.probabilities[number], atol=1e-5, rtol=0)
         assert alone.verdicts[0] == together.verdicts[number]
 
 
@@ -45,7 +43,8 @@ def test_probabilities_add_up_to_one(predictor, packed):
 
 
 @pytest.mark.parametrize(
-    "wrong", [np.zeros((1, 32, 32, 3), np.float32), np.zeros((32, 32, 3), np.uint8), np.zeros((1, 8, 8, 3), np.uint8)]
+    "wrong",
+    [np.zeros((1, 32, 32, 3), np.float32), np.zeros((32, 32, 3), np.uint8), np.zeros((1, 8, 8, 3), np.uint8)],
 )
 def test_another_shape_or_dtype_is_a_sentence(predictor, wrong):
     with pytest.raises(ValueError, match=r"Expected uint8 \(N, 32, 32, 3\)"):
