@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PRETRAINED_DIR = Path(__file__).parent / "pretrained"
 # The recipe whose shipped model answers from the first start on.
-SHIPPED_CHAMPION = "fast_cnn"
+SHIPPED_CHAMPION = "photo_net"
 TEST_SET = "CIFAR-10 test"
 
 

@@ -109,7 +109,7 @@ def test_workers_may_be_killed_at_any_point_of_a_batch(site: Site, tmp_path: Pat
     shipped = tmp_path / "pretrained"
     shutil.copytree(model_store.PRETRAINED_DIR / "fast_cnn", shipped / "fast_cnn")
     code = "from pathlib import Path\nfrom training import model_store\n"
-    code += f"model_store.PRETRAINED_DIR = Path({str(shipped)!r})"
+    code += f"model_store.PRETRAINED_DIR = Path({str(shipped)!r})\nmodel_store.SHIPPED_CHAMPION = 'fast_cnn'"
     site.manage("shell", "--no-imports", "-c", f"{code}\nmodel_store.install_pretrained()")
     code = "from classifier.batches import create_batch\nfrom classifier.models import User\n"
     code += f"create_batch(User.objects.create_user('o'), open({str(archive)!r}, 'rb'), filename='many.zip')"

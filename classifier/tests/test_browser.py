@@ -234,6 +234,8 @@ def test_arrow_keys_lead_through_the_photos(site: Site, browser: Browser, person
     page = context.new_page()
     page.goto("/history/")
     page.locator(".tile-link").first.click()
+    # Until it has loaded, nobody listens to keys.
+    page.wait_for_url("**/photos/**")
     first = page.url
     page.keyboard.press("ArrowRight")
     page.wait_for_url(lambda url: url != first)
