@@ -30,7 +30,7 @@ class Judge:
     """
 
     temperature: float = 1.0
-    set_threshold: float = COVERAGE
+    set_threshold: float = 0.5
     score_threshold: float = -np.inf
 
     @classmethod
