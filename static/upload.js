@@ -107,7 +107,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const state = item.querySelector(".upload-state");
     state.setAttribute("hx-get", `${photo.status_url}?short=1`);
     state.setAttribute("hx-trigger", "load, load delay:300ms, load delay:900ms, every 2s");
-    state.setAttribute("hx-include", "find input[name=state]");
+    state.setAttribute("hx-include", "this");
     htmx.process(state);
   };
 
