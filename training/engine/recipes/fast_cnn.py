@@ -29,7 +29,7 @@ def build(data: TrainingData, values: Values, steps_per_epoch: int):  # type: ig
     import keras
     from keras import layers, ops
 
-    from training.engine.optimizers import MuonSGD
+    from training.engine.optimizers import MuonSGD, TwoRounds
 
     def normalised(x: Any) -> Any:
         x = layers.BatchNormalization(momentum=0.6, epsilon=1e-5, scale=False)(x)
@@ -58,9 +58,9 @@ def build(data: TrainingData, values: Values, steps_per_epoch: int):  # type: ig
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D) and layer is not whitening:
             layer.kernel.assign(with_identity(layer.get_weights()[0]))
-    schedule = keras.optimizers.schedules.PolynomialDecay(
-        1.0, decay_steps=steps_per_epoch * int(values["epochs"]), end_learning_rate=0.0
-    )
+    second_round = min(int(values["second_round"]), int(values["epochs"]))
+    first_round = int(values["epochs"]) - second_round
+    schedule = TwoRounds(steps_per_epoch * first_round, steps_per_epoch * second_round)
     model.compile(
         optimizer=MuonSGD(schedule, filter_rate=float(values["filter_rate"])),
         loss=keras.losses.CategoricalCrossentropy(
@@ -151,8 +151,9 @@ RECIPE = Recipe(
     preprocessing="squash32-v1",
     validation_fraction=0.05,
     parameters=(
-        epochs(10),
+        epochs(14),
         batch_size(2000),
+        Parameter("second_round", 4, 0, 1_000, "Of these, epochs of a second, gentler descent of the rates."),
         Parameter("filter_rate", 0.24, 0.001, 2.0, "Muon's step size for the filters."),
         Parameter("label_smoothing", 0.0, 0.0, 0.5, "Share of the target spread over all classes."),
         Parameter("teacher_weight", 0.8, 0.0, 1.0, "Share of the target that the teacher gives; 0: none."),
