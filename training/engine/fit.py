@@ -79,7 +79,9 @@ def fit(
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = recipe.build(data, values, steps)
         model.optimizer.build(model.trainable_variables)
-    state = _State(model, len(data.x_train), int(values.get("patience", 0)), checkpoint_folder)
+    averaged = recipe.averaged(values) if recipe.averaged else ()
+    patience = int(values.get("patience", 0))
+    state = _State(model, len(data.x_train), patience, averaged, checkpoint_folder)
     first_epoch = state.restore()
     if first_epoch < int(values["epochs"]) and not state.exhausted:
         if isinstance(strategy, devices.Hosts):
@@ -95,7 +97,7 @@ def fit(
                 shuffle=False,  # the recipe fixes the order
                 verbose=0,
             )
-    state.use_best_weights()
+    state.use_kept_weights()
     flops = training_flops(model, len(state.history_["loss"]) * len(data.x_train))
     if recipe.overhead:
         flops += recipe.overhead(data, values)
@@ -107,14 +109,23 @@ def fit(
 class _State(keras.callbacks.Callback):  # type: ignore[misc]
     """What a run carries from epoch to epoch: history, best weights, early stopping."""
 
-    def __init__(self, model: keras.Model, images: int, patience: int, folder: Path | None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        images: int,
+        patience: int,
+        averaged: tuple[int, ...],
+        folder: Path | None,
+    ) -> None:
         super().__init__()
         self.set_model(model)
         self.images = images
         self.patience = patience
+        self.averaged = averaged
         self.folder = folder
         self.history_: dict[str, list[float]] = {}
         self.best: list[Any] = []
+        self.average: list[Any] = []
 
     @property
     def best_epoch(self) -> int:
@@ -132,7 +143,7 @@ class _State(keras.callbacks.Callback):  # type: ignore[misc]
         checkpoint = checkpoints.load_latest(self.folder) if self.folder else None
         if checkpoint is None:
             return 0
-        groups: dict[str, list[Any]] = {"model": [], "optimizer": [], "best": []}
+        groups: dict[str, list[Any]] = {"model": [], "optimizer": [], "best": [], "average": []}
         for name, array in checkpoint.arrays.items():
             groups[name.split("/")[0]].append(array)
         for variables, arrays in (
@@ -141,13 +152,16 @@ class _State(keras.callbacks.Callback):  # type: ignore[misc]
         ):
             for variable, array in zip(variables, arrays, strict=True):
                 variable.assign(array)
-        self.best = groups["best"]
+        self.best, self.average = groups["best"], groups["average"]
         self.history_ = checkpoint.note["history"]
         return checkpoint.epoch
 
-    def use_best_weights(self) -> None:
-        if self.best:
-            self.model.set_weights(self.best)
+    def use_kept_weights(self) -> None:
+        """Give the model its average where the run came that far, else its best epoch."""
+        came_to_the_end = len(self.history_.get("loss", ())) >= max(self.averaged, default=0)
+        kept = self.average if self.averaged and came_to_the_end else self.best
+        if kept:
+            self.model.set_weights(kept)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.started = time.monotonic()
@@ -170,6 +184,9 @@ class _State(keras.callbacks.Callback):  # type: ignore[misc]
             self.history_.setdefault(name, []).append(float(value))
         if self.best_epoch == epoch + 1:
             self.best = self.model.get_weights()
+        if epoch + 1 in self.averaged:
+            shares = [weight / len(self.averaged) for weight in self.model.get_weights()]
+            self.average = [a + b for a, b in zip(self.average or [0] * len(shares), shares, strict=True)]
         if self.folder:
             checkpoints.save(self.folder, self._checkpoint(epoch + 1))
         if self.exhausted:
@@ -180,6 +197,7 @@ class _State(keras.callbacks.Callback):  # type: ignore[misc]
             "model": [v.numpy() for v in self.model.variables],
             "optimizer": [v.numpy() for v in self.model.optimizer.variables],
             "best": self.best,
+            "average": self.average,
         }
         arrays = {f"{name}/{i:04d}": a for name, group in groups.items() for i, a in enumerate(group)}
         return checkpoints.Checkpoint(epoch, arrays, {"history": self.history_})

@@ -69,6 +69,8 @@ class Recipe:
             uint8 or float32 [N, H, W, 3] in 0..255.
         batches: ``(data, values, epoch) -> iterator of (x, y)`` for one epoch; the same
             arguments give the same batches, whatever came before.
+        averaged: ``values -> epochs, counted from 1, whose weights are averaged`` into the model that
+            is kept; None, or a run that ended before the last of them: the best epoch is kept.
         finish: ``(trained model, data, values) -> the model that is kept``; None keeps the
             trained one.
         overhead: FLOPs spent beside the network's own steps, such as a teacher's.
@@ -82,6 +84,7 @@ class Recipe:
     parameters: tuple[Parameter, ...]
     build: Callable[[TrainingData, Values, int], keras.Model]
     batches: Callable[[TrainingData, Values, int], Iterator[Batch]]
+    averaged: Callable[[Values], tuple[int, ...]] | None = None
     finish: Callable[[keras.Model, TrainingData, Values], keras.Model] | None = None
     overhead: Callable[[TrainingData, Values], int] | None = None
 

@@ -1,8 +1,9 @@
-"""A small network that beats the report's at less cost: airbench's, taught by photo_net.
+"""A small network that beats the report's: airbench's, taught by photo_net.
 
 Sources: K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024 (arXiv:2404.00498):
 frozen whitening convolution, identity-like initial filters, alternating flip, Muon. G. Hinton et
 al., "Distilling the Knowledge in a Neural Network", 2015: a teacher's opinion beside each label.
+P. Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", 2018.
 """
 
 import json
@@ -20,6 +21,7 @@ from training.engine.recipe import Batch, Parameter, Recipe, Values, batch_size,
 
 WIDTHS = (64, 256, 256)
 SHIFT = 2
+NORM_MOMENTUM, STATISTICS_STEPS = 0.6, 10
 HEAD_SCALE = 1 / 9
 TEACHER = Path(__file__).parents[2] / "pretrained" / "photo_net"
 TEACHER_PREPROCESSING = "squash128-v1"
@@ -32,7 +34,7 @@ def build(data: TrainingData, values: Values, steps_per_epoch: int):  # type: ig
     from training.engine.optimizers import MuonSGD, TwoRounds
 
     def normalised(x: Any) -> Any:
-        x = layers.BatchNormalization(momentum=0.6, epsilon=1e-5, scale=False)(x)
+        x = layers.BatchNormalization(momentum=NORM_MOMENTUM, epsilon=1e-5, scale=False)(x)
         return ops.gelu(x, approximate=True)
 
     def convolution(width: int) -> Any:
@@ -95,6 +97,42 @@ def with_identity(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     return kernel
 
 
+def finish(model: Any, data: TrainingData, values: Values) -> Any:
+    """Measure BatchNorm's means and variances over the training images.
+
+    Training keeps a quick average of the last few batches, which is good enough to steer by only.
+    """
+    import keras
+    import tensorflow as tf
+
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    size = int(values["batch_size"])
+    steps = min(STATISTICS_STEPS, len(data.x_train) // size) or 1
+    rows = np.random.default_rng(int(values["seed"])).permutation(len(data.x_train))
+    sums = [[0.0, 0.0] for _ in norms]
+    forward = tf.function(lambda images: model(images, training=True))
+    for norm in norms:
+        norm.momentum = 0.0  # what one batch has, and nothing of the ones before
+    for step in range(steps):
+        images = data.x_train[rows[step * size : (step + 1) * size]]
+        forward(tf.cast(images, tf.float32))
+        for total, norm in zip(sums, norms, strict=True):
+            total[0] += norm.moving_mean.numpy() / steps
+            total[1] += norm.moving_variance.numpy() / steps
+    for total, norm in zip(sums, norms, strict=True):
+        norm.moving_mean.assign(total[0])
+        norm.moving_variance.assign(total[1])
+        norm.momentum = NORM_MOMENTUM
+    return model
+
+
+def ends_of_rounds(values: Values) -> tuple[int, ...]:
+    """The epochs, counted from 1, whose weights are averaged: where the rates have come down."""
+    epochs = int(values["epochs"])
+    first_round = epochs - min(int(values["second_round"]), epochs)
+    return (first_round, epochs) if 0 < first_round < epochs else (epochs,)
+
+
 def batches(data: TrainingData, values: Values, epoch: int) -> Iterator[Batch]:
     """Every image is shifted by up to 2 pixels and mirrored every other epoch."""
     seed, weight = int(values["seed"]), float(values["teacher_weight"])
@@ -146,7 +184,7 @@ RECIPE = Recipe(
     title="Fast network",
     description=(
         "Six convolutions behind a frozen whitening layer, trained with Muon and taught by the shipped "
-        "photo_net. More accurate than the report's network for less work."
+        "photo_net. More accurate than the report's network, and a quarter of its size."
     ),
     preprocessing="squash32-v1",
     validation_fraction=0.05,
@@ -162,5 +200,7 @@ RECIPE = Recipe(
     ),
     build=build,
     batches=batches,
+    averaged=ends_of_rounds,
+    finish=finish,
     overhead=teachers_flops,
 )

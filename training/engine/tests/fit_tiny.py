@@ -1,6 +1,6 @@
 """Run as a process of its own: fit the tiny recipe, kill itself where it is told to.
 
-usage: fit_tiny.py CHECKPOINTS RESULT EPOCH_TO_DIE_AFTER PATIENCE
+usage: fit_tiny.py CHECKPOINTS RESULT EPOCH_TO_DIE_AFTER PATIENCE AVERAGED
 """
 
 import json
@@ -27,11 +27,11 @@ class Die(keras.callbacks.Callback):  # type: ignore[misc]
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-folder, result, epoch, patience = sys.argv[1:]
+folder, result, epoch, patience, averaged = sys.argv[1:]
 fitted = fit(
     RECIPE,
     small_training_data(),
-    {"patience": int(patience)},
+    {"patience": int(patience), "averaged": int(averaged)},
     [Die(int(epoch))],
     checkpoint_folder=Path(folder),
     deterministic=True,

@@ -22,10 +22,10 @@ def latest(folder) -> Checkpoint:
 RUN = [sys.executable, "-m", "training.engine.tests.fit_tiny"]
 
 
-def run(folder, name, die_after=0, patience=0):
+def run(folder, name, die_after=0, patience=0, averaged=0):
     """Fit in a process of its own; return its exit status, weights and note."""
     result = folder / f"{name}.npz"
-    arguments = [folder / name, result, die_after, patience]
+    arguments = [folder / name, result, die_after, patience, averaged]
     status = subprocess.run([*RUN, *map(str, arguments)], check=False, timeout=300).returncode
     if status:
         return status, None, None
@@ -74,6 +74,14 @@ def test_early_stopping_keeps_the_best_epoch_and_is_the_same_after_a_kill(tmp_pa
     run(tmp_path, "killed", die_after=1, patience=1)
     _, resumed, resumed_note = run(tmp_path, "killed", patience=1)
     assert resumed_note == note
+    assert all((a == b).all() for a, b in zip(weights, resumed, strict=True))
+
+
+def test_averaged_weights_are_the_same_after_a_kill(uninterrupted, tmp_path):
+    _, weights, _ = run(tmp_path, "whole", averaged=1)
+    assert any((a != b).any() for a, b in zip(weights, uninterrupted[1], strict=True))
+    run(tmp_path, "killed", die_after=3, averaged=1)
+    _, resumed, _ = run(tmp_path, "killed", averaged=1)
     assert all((a == b).all() for a, b in zip(weights, resumed, strict=True))
 
 

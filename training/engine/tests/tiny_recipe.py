@@ -56,8 +56,10 @@ RECIPE = Recipe(
         Parameter("learning_rate", 0.005, 1e-6, 1e30, "Adam's first step size."),
         Parameter("dropout", 0.2, 0.0, 0.9, "Share of activations dropped."),
         Parameter("patience", 0, 0, 100, "Epochs without a better one before the run ends; 0: never."),
+        Parameter("averaged", 0, 0, 1, "1: the weights of epochs 2 and 5 are averaged."),
         seed(),
     ),
     build=build,
     batches=batches,
+    averaged=lambda values: (2, 5) if values["averaged"] else (),
 )
