@@ -2,6 +2,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,8 +94,13 @@ def test_the_history_has_one_number_an_epoch():
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_its_reason():
-    with pytest.raises(TrainingError, match="try a smaller learning rate"):
-        fit(RECIPE, small_training_data(100), {"epochs": 3, "learning_rate": 1e30})
+    def batches(data, values, epoch):
+        for x, y in RECIPE.batches(data, values, epoch):
+            yield x, y * np.float32("nan") if epoch == 1 else y
+
+    diverging = replace(RECIPE, batches=batches)
+    with pytest.raises(TrainingError, match="The loss became nan at step 1: try a smaller"):
+        fit(diverging, small_training_data(100), {"epochs": 3})
 
 
 def test_checkpoints_survive_a_kill_between_writing_and_renaming(tmp_path):
