@@ -55,7 +55,9 @@ RECIPE = Recipe(
     parameters=(
         epochs(40),
         batch_size(300),
-        Parameter("learning_rate", 0.001, 1e-6, 1.0, "Adam's step size."),
+        Parameter(
+            "learning_rate", 0.001, 1e-6, 1.0, "Adam's step size: how far the weights move at each step."
+        ),
         Parameter("dropout", 0.3, 0.0, 0.9, "Share of activations dropped between the blocks."),
         seed(),
     ),
