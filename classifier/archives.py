@@ -177,7 +177,8 @@ class Archive:
         found: list[Entry] = []
         for number, info in enumerate(self._zip.infolist()):
             name = _readable_name(info)
-            if info.is_dir() or _is_system_file(name):
+            # Not is_dir, which stumbles over an empty name.
+            if info.filename.endswith("/") or _is_system_file(name):
                 continue
             if len(found) == self.limits.entries:
                 raise ArchiveRefused("too_many_entries", limit=self.limits.entries)

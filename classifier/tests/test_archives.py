@@ -71,6 +71,12 @@ class ReadingArchives(SimpleTestCase):
         content = zipped({"photo_jpg": b"x"}).getvalue().replace(b"photo_jpg", b"photo\0jpg")
         self.assertEqual(self.refused(io.BytesIO(content)), "unsafe_path")
 
+    def test_an_entry_without_a_name_does_not_stop_the_others(self) -> None:
+        content = zipped({"cat.jpg": b"first", "dog.jpg": b"second"}).getvalue()
+        archive = Archive(io.BytesIO(content.replace(b"cat.jpg", b"\0at.jpg")), LIMITS)
+        names = [entry.name for entry in archive.entries()]
+        self.assertIn("dog.jpg", names)
+
     def test_it_refuses_links_and_devices(self) -> None:
         for kind in (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFSOCK):
             with self.subTest(kind=kind):
