@@ -36,7 +36,23 @@ from training.admin_base import (
 from training.models import ModelVersion
 
 
-class PredictionInline(ReadOnly, TabularInline):
+class AnswerColumns:
+    """What a prediction says, wherever predictions are listed."""
+
+    @admin.display(description=gettext_lazy("confidence"))
+    def share(self, prediction: Prediction) -> str:
+        return percent(prediction.confidence)
+
+    @admin.display(description=gettext_lazy("verdict"))
+    def coloured_verdict(self, prediction: Prediction) -> SafeString | str:
+        return verdict_badge(prediction)
+
+    @admin.display(description=gettext_lazy("status"))
+    def coloured_status(self, prediction: Prediction) -> SafeString:
+        return badge(prediction.status, prediction.get_status_display())
+
+
+class PredictionInline(AnswerColumns, ReadOnly, TabularInline):
     model = Prediction
     fields = readonly_fields = (
         "label",
@@ -51,18 +67,6 @@ class PredictionInline(ReadOnly, TabularInline):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
         return super().get_queryset(request).select_related("model").defer("model__card")
-
-    @admin.display(description=gettext_lazy("confidence"))
-    def share(self, prediction: Prediction) -> str:
-        return percent(prediction.confidence)
-
-    @admin.display(description=gettext_lazy("verdict"))
-    def coloured_verdict(self, prediction: Prediction) -> SafeString | str:
-        return verdict_badge(prediction)
-
-    @admin.display(description=gettext_lazy("status"))
-    def coloured_status(self, prediction: Prediction) -> SafeString:
-        return badge(prediction.status, prediction.get_status_display())
 
 
 @admin.register(Photo)
@@ -186,7 +190,7 @@ class ModelFilter(admin.SimpleListFilter):
 
 
 @admin.register(Prediction)
-class PredictionAdmin(Exported, ReadOnly, LargeTableAdmin):
+class PredictionAdmin(AnswerColumns, Exported, ReadOnly, LargeTableAdmin):
     list_display = (
         "id",
         "picture",
@@ -262,18 +266,6 @@ class PredictionAdmin(Exported, ReadOnly, LargeTableAdmin):
     @admin.display(description=gettext_lazy("file name"))
     def photo_link(self, prediction: Prediction) -> Any:
         return link(prediction.photo)
-
-    @admin.display(description=gettext_lazy("confidence"))
-    def share(self, prediction: Prediction) -> str:
-        return percent(prediction.confidence)
-
-    @admin.display(description=gettext_lazy("verdict"))
-    def coloured_verdict(self, prediction: Prediction) -> SafeString | str:
-        return verdict_badge(prediction)
-
-    @admin.display(description=gettext_lazy("status"))
-    def coloured_status(self, prediction: Prediction) -> SafeString:
-        return badge(prediction.status, prediction.get_status_display())
 
     @admin.display(description=gettext_lazy("model version"))
     def model_link(self, prediction: Prediction) -> Any:

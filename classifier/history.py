@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from classifier.models import Photo, Prediction, User
+from classifier.stored_files import remove_files
 from training import datasets
-
-logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 24
 NEWER, OLDER = "n", "o"
@@ -134,11 +131,7 @@ def remove_photos(photos: QuerySet[Photo]) -> int:
                 names.append(photo.example.image.name)
                 datasets.withdraw([photo.pk])
             photo.delete()
-        for name in filter(None, names):
-            try:
-                default_storage.delete(name)
-            except OSError:
-                logger.warning("%s could not be removed.", name)
+        remove_files(names)
     return len(doomed)
 
 

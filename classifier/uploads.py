@@ -9,7 +9,6 @@ from typing import BinaryIO
 
 from django.conf import settings
 from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
@@ -17,6 +16,7 @@ from classifier.decoder import DecoderUnavailable, check_isolated
 from classifier.image_checks import CheckedImage, ImageRefused
 from classifier.models import Photo, Prediction, User
 from classifier.predictions import request_prediction
+from classifier.stored_files import remove_files
 from training.model_store import live_preprocessing
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def store_photo(
             if record:
                 record(photo)
     except BaseException as error:
-        _remove(written)
+        remove_files(written)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ImageRefused(
                 "storage_full",
@@ -118,11 +118,3 @@ def clean_filename(name: str) -> str:
     """The last part of a path, without control characters, at most 255 characters."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     return "".join(c for c in last if c.isprintable()).strip()[-255:] or UNNAMED
-
-
-def _remove(names: list[str]) -> None:
-    for name in names:
-        try:
-            default_storage.delete(name)
-        except OSError:
-            logger.warning("%s could not be removed; the sweeper will.", name)

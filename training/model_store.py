@@ -99,18 +99,33 @@ def install_pretrained() -> list[ModelVersion]:
     for folder in sorted(PRETRAINED_DIR.iterdir()):
         if not (folder / "card.json").is_file():
             continue
-        card, test = (json.loads((folder / f"{part}.json").read_text()) for part in ("card", "test"))
+        card = shipped_card(folder.name)
         if card["sha256"] in known:
             continue
-        content = (folder / "model.keras").read_bytes()
-        if hashlib.sha256(content).hexdigest() != card["sha256"]:
-            raise ModelFileError(
-                f"{folder}/model.keras does not match its card: get the project's files again."
-            )
+        content = shipped_file(folder.name).read_bytes()
+        test = json.loads((folder / "test.json").read_text())
         name = f"{folder.name}-shipped-{card['sha256'][:6]}"
         installed.append(_register(content, card, test, name=name, job=None, dataset=None))
     _crown_shipped()
     return installed
+
+
+def shipped_card(name: str) -> dict[str, Any]:
+    """The card of a model that ships, by its folder's name."""
+    card: dict[str, Any] = json.loads((PRETRAINED_DIR / name / "card.json").read_text())
+    return card
+
+
+def shipped_file(name: str) -> Path:
+    """The file of a model that ships.
+
+    Raises:
+        ModelFileError: it is not what its card says.
+    """
+    file = PRETRAINED_DIR / name / "model.keras"
+    if hashlib.sha256(file.read_bytes()).hexdigest() != shipped_card(name)["sha256"]:
+        raise ModelFileError(f"{file} does not match its card: get the project's files again.")
+    return file
 
 
 def cifar10_version(sha256: str) -> DatasetVersion:
@@ -180,8 +195,7 @@ def _crown_shipped() -> None:
 
     A model that somebody promoted or went back to stays.
     """
-    folder = PRETRAINED_DIR / SHIPPED_CHAMPION
-    card = json.loads((folder / "card.json").read_text())
+    card = shipped_card(SHIPPED_CHAMPION)
     with transaction.atomic():
         shipped = ModelVersion.objects.get(sha256=card["sha256"])
         last = Promotion.objects.first()

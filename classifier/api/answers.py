@@ -17,20 +17,7 @@ from classifier.models import Prediction
 from training.engine.data import CLASS_NAMES
 
 Label = Literal["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-AnswerLabel = Literal[
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-    "none_of_the_ten",
-    "not_sure",
-]
+AnswerLabel = Literal[Label, "none_of_the_ten", "not_sure"]
 Verdict = Literal["recognised", "unsure", "none_of_the_ten"]
 PhotoStatus = Literal["queued", "done", "failed"]
 # An empty parameter is one that was not given, so that forms can be sent as they are.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from training.engine import calibration
 from training.engine.data import CLASS_NAMES
 from training.engine.predictor import Predictor
+from training.engine.preprocessing import make_inputs
 
+CHUNK = 1_000
 ANIMALS = tuple(CLASS_NAMES.index(n) for n in ("bird", "cat", "deer", "dog", "frog", "horse"))
 
 
@@ -25,6 +28,17 @@ def evaluate(predictor: Predictor, images: NDArray[np.uint8], labels: NDArray[An
     """
     _, logits = predictor.forward(images)
     return figures(logits, labels, predictor.judge.temperature)
+
+
+def forward(
+    predictor: Predictor, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], preprocessing: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Features [N, D] and logits [N, 10] of images of any size, made in chunks to bound memory."""
+    parts = [
+        predictor.forward(make_inputs(images[start : start + CHUNK], preprocessing))
+        for start in range(0, len(images), CHUNK)
+    ]
+    return np.concatenate([f for f, _ in parts]), np.concatenate([o for _, o in parts])
 
 
 def figures(logits: NDArray[Any], labels: NDArray[Any], temperature: float) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from training.engine.preprocessing import make_input, make_inputs, to_array
+from training.engine.preprocessing import make_inputs
 
 Images = NDArray[np.uint8]
 
@@ -41,16 +40,11 @@ class ImageSet:
         """These rows as a model sees them, uint8 [M, h, w, 3]."""
         if isinstance(self.images, np.ndarray):
             return make_inputs(self.images[np.asarray(rows)], preprocessing)
-        return inputs_of([self.images[row] for row in rows], preprocessing)
+        return make_inputs([self.images[row] for row in rows], preprocessing)
 
     def sizes(self) -> NDArray[np.int64]:
         """Height and width of each image, int64 [N, 2]."""
         return np.array([image.shape[:2] for image in self.images], np.int64).reshape(-1, 2)
-
-
-def inputs_of(images: Sequence[Images], preprocessing: str) -> Images:
-    """Arrays uint8 [H, W, 3] of any sizes as a model sees them, uint8 [N, h, w, 3]."""
-    return np.stack([to_array(make_input(Image.fromarray(image), preprocessing)) for image in images])
 
 
 def content_sha256(images: Sequence[Images], labels: NDArray[Any]) -> str:

@@ -22,18 +22,16 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from training.engine.data import Cifar10, TrainingData
-from training.engine.evaluate import figures
+from training.engine.evaluate import figures, forward
 from training.engine.fit import Fitted
 from training.engine.flops import forward_flops
 from training.engine.predictor import Predictor
-from training.engine.preprocessing import make_inputs
 from training.engine.recipe import Recipe
 from training.engine.verdict import Judge
 
 CARD_FORMAT = 1
 # The split is a property of the data, not of a run: every run of a recipe has the same one.
 SPLIT_SEED = 0
-CHUNK = 1_000
 
 
 @dataclass(frozen=True)
@@ -128,17 +126,6 @@ def rounded(weight: NDArray[Any]) -> NDArray[Any]:
     with np.errstate(over="ignore"):
         half = weight.astype(np.float16).astype(np.float32)
     return np.where(np.isfinite(half), half, weight)
-
-
-def forward(
-    predictor: Predictor, images: NDArray[np.uint8], preprocessing: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Features and logits of uint8 [N, H, W, 3] images of any size, made in chunks to bound memory."""
-    parts = [
-        predictor.forward(make_inputs(images[i : i + CHUNK], preprocessing))
-        for i in range(0, len(images), CHUNK)
-    ]
-    return np.concatenate([f for f, _ in parts]), np.concatenate([o for _, o in parts])
 
 
 def layer_table(model: keras.Model) -> list[dict[str, Any]]:

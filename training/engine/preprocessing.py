@@ -7,7 +7,7 @@ Pillow and NumPy only, so a web process may import this.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -119,10 +119,17 @@ def to_array(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8).copy()
 
 
-def make_inputs(images: NDArray[np.uint8], version: str) -> NDArray[np.uint8]:
-    """``make_input`` over uint8 [N, h, w, 3]; returns uint8 [N, H, W, 3] of the version's size."""
+def make_inputs(images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], version: str) -> NDArray[np.uint8]:
+    """``make_input`` over many images.
+
+    Args:
+        images: uint8 [N, h, w, 3], or N arrays uint8 [h, w, 3] of different sizes.
+
+    Returns:
+        uint8 [N, H, W, 3] of the version's size; the array itself where it has that size already.
+    """
     import numpy as np
 
-    if images.shape[1:3] == find_version(version).size:
+    if isinstance(images, np.ndarray) and images.shape[1:3] == find_version(version).size:
         return images
     return np.stack([to_array(make_input(Image.fromarray(image), version)) for image in images])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,12 @@ from PIL import Image, ImageFilter
 
 from training.engine import calibration
 from training.engine.data import CLASS_NAMES
-from training.engine.evaluate import ANIMALS, figures
-from training.engine.image_set import ImageSet, inputs_of
+from training.engine.evaluate import ANIMALS, CHUNK, figures, forward
+from training.engine.image_set import ImageSet
 from training.engine.predictor import Predictor
+from training.engine.preprocessing import make_inputs
 
 FORMAT = 1
-CHUNK = 1_000
 CURVE_POINTS = 50
 HISTOGRAM_BINS = 20
 SHOWN = 24
@@ -68,7 +68,7 @@ def measure(
     """
     say(f"Looking at {len(images):,} images.")
     labels = np.asarray(images.labels).astype(int)
-    features, logits = forward(predictor, images, range(len(images)), preprocessing)
+    features, logits = forward(predictor, images.images, preprocessing)
     found = figures(logits, labels, predictor.judge.temperature)
     probabilities = calibration.softmax(logits, predictor.judge.temperature)
     say("Drawing curves and slices.")
@@ -94,17 +94,6 @@ def measure(
         found["panels"]["robustness"] = robustness(predictor, images, preprocessing, distorted)
     found["panels"]["speed"] = speed(predictor)
     return Measured(found, probabilities.astype(np.float16), embedding.astype(np.float16))
-
-
-def forward(
-    predictor: Predictor, images: ImageSet, rows: Sequence[int] | range, preprocessing: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Features [N, D] and logits [N, 10] of these rows, made in chunks to bound memory."""
-    parts = [
-        predictor.forward(images.inputs(rows[start : start + CHUNK], preprocessing))
-        for start in range(0, len(rows), CHUNK)
-    ]
-    return np.concatenate([f for f, _ in parts]), np.concatenate([o for _, o in parts])
 
 
 def share_interval(hits: Bools) -> dict[str, Any]:
@@ -367,7 +356,7 @@ def robustness(
                 distort(np.asarray(images.images[row]), strength, np.random.default_rng(int(row)))
                 for row in rows
             ]
-            steps.append({"strength": strength, **score(inputs_of(distorted, preprocessing))})
+            steps.append({"strength": strength, **score(make_inputs(distorted, preprocessing))})
         found["rows"].append({"name": name, "steps": steps})
     return found
 

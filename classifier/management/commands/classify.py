@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -92,11 +91,8 @@ def shipped_model() -> tuple[Predictor, str]:
     from training.engine.predictor import Predictor
     from training.engine.verdict import Judge
 
-    folder = model_store.PRETRAINED_DIR / model_store.SHIPPED_CHAMPION
-    card = json.loads((folder / "card.json").read_text())
-    file = folder / "model.keras"
-    if hashlib.sha256(file.read_bytes()).hexdigest() != card["sha256"]:
-        raise model_store.ModelFileError(f"{file} does not match its card: get the project's files again.")
+    card = model_store.shipped_card(model_store.SHIPPED_CHAMPION)
+    file = model_store.shipped_file(model_store.SHIPPED_CHAMPION)
     return Predictor(file, Judge.from_card(card["judge"])), card["preprocessing"]
 
 
