@@ -169,7 +169,8 @@ def test_a_stranger_signs_up_uploads_and_finds_the_answer_in_the_history(
     expect(page.locator(".bars tbody tr")).to_have_count(10)
     expect(page.locator(".facts")).to_contain_text("Model")
     for image in page.locator(".frame img").all():
-        assert image.evaluate("image => image.complete && image.naturalWidth > 0")
+        expect(image).to_have_js_property("complete", True)
+        assert image.evaluate("image => image.naturalWidth") > 0
 
     page.get_by_role("navigation", name="Main").get_by_role("link", name="History").click()
     expect(page.locator(".tile")).to_have_count(1)

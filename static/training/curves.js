@@ -67,6 +67,8 @@
 
   function fillTable() {
     const body = document.getElementById("curve-rows");
+    // The page came with these rows already, unless an epoch ended since.
+    if (body.lastElementChild?.firstElementChild.textContent === String(data.epoch.at(-1))) return;
     const number = (value, digits) => (value === null ? "–" : value.toFixed(digits));
     body.replaceChildren(...data.epoch.map((epoch, i) => {
       const row = document.createElement("tr");
@@ -90,7 +92,6 @@
   async function draw() {
     const answer = await fetch(section.dataset.url, { headers: { Accept: "application/json" } });
     if (!answer.ok) return;
-    const first = data === null;
     data = await answer.json();
     drawn = data.count;
     if (!data.count) return;
@@ -104,7 +105,7 @@
       }
     }
     section.dataset.ready = data.count;
-    if (!first) fillTable();
+    fillTable();
   }
 
   section.querySelector("[data-range=all]").addEventListener("click", () => range(data.epochs));

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route, expect
 
 from cifarsite.test import make_user
 from training import jobs
@@ -65,7 +65,7 @@ def test_new_epochs_come_by_themselves_and_the_zoom_stays(
     add_epochs(job, 12)
     page.wait_for_selector("#curves[data-ready='12']")
     assert page.evaluate("() => window.curves.ranges()") == shown[0]
-    assert page.get_by_text("12 of 40 epochs").is_visible()
+    expect(page.get_by_text("12 of 40 epochs")).to_be_visible()
 
     page.get_by_role("button", name="Whole run, 40 epochs").click()
     page.wait_for_function("() => window.curves.ranges().every(([low, high]) => low === 1 && high === 40)")
@@ -80,7 +80,21 @@ def test_without_a_zoom_the_chart_grows_with_the_run(
     page.wait_for_function(DRAWN)
     page.wait_for_function("() => window.curves.ranges()[0][1] === 3")
     page.get_by_text("The same as a table").click()
-    assert page.locator("#curve-rows tr").count() == 3
+    expect(page.locator("#curve-rows tr")).to_have_count(3)
+    assert complaints == []
+
+
+def test_an_epoch_that_ends_while_the_page_loads_is_in_the_table(
+    page: Page, live_server: Any, job: TrainingJob, complaints: list[str]
+) -> None:
+    def answer_late(route: Route) -> None:
+        add_epochs(job, 3)
+        route.continue_()
+
+    page.route("**/epochs.json", answer_late)
+    page.goto(f"{live_server.url}/training/{job.pk}/")
+    page.get_by_text("The same as a table").click()
+    expect(page.locator("#curve-rows tr")).to_have_count(3)
     assert complaints == []
 
 
@@ -90,8 +104,8 @@ def test_when_the_run_is_over_the_page_says_so_and_asks_no_more(
     page.goto(f"{live_server.url}/training/{job.pk}/")
     jobs.fail(job, "diverged", "The loss became nan at step 7.")
     page.get_by_text("The loss became nan at step 7.").wait_for()
-    assert page.get_by_role("button", name="Try again from the start").is_visible()
-    assert page.locator("#announce").text_content() == "failed"
+    expect(page.get_by_role("button", name="Try again from the start")).to_be_visible()
+    expect(page.locator("#announce")).to_have_text("failed")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.wait_for_timeout(4_500)
