@@ -17,6 +17,7 @@ from django.core.files.base import ContentFile
 from PIL import Image, ImageChops, ImageCms, ImageOps, WebPImagePlugin  # noqa: F401 (registers WebP)
 
 from classifier.image_headers import Outline, read_outline
+from classifier.image_quality import measure_quality
 from classifier.image_refusals import ImageRefused
 from training.engine.preprocessing import find_version, make_input
 
@@ -74,6 +75,7 @@ class CheckedImage:
         pixel_sha256: hash of the upright sRGB pixels in ``display`` before its JPEG
             compression, and their size. Two files that differ in metadata alone share it.
         input_sha256: hash of the model input's pixels and size.
+        brightness, sharpness: see ``classifier.image_quality``.
     """
 
     display: bytes
@@ -85,6 +87,8 @@ class CheckedImage:
     format: str
     pixel_sha256: str
     input_sha256: str
+    brightness: float
+    sharpness: float | None
 
 
 def limits_from_settings() -> Limits:
@@ -149,6 +153,7 @@ def check_image(file: BinaryIO | bytes, *, preprocessing: str, limits: Limits) -
         raise ImageRefused.because(reason, format=outline.format) from error
 
     made = make_input(photo, preprocessing)
+    quality = measure_quality(photo)
     return CheckedImage(
         display=_save(photo, "JPEG", quality=JPEG_QUALITY),
         thumbnail=_save(_at_most(photo, THUMBNAIL_SIDE), "JPEG", quality=JPEG_QUALITY),
@@ -159,6 +164,8 @@ def check_image(file: BinaryIO | bytes, *, preprocessing: str, limits: Limits) -
         format=outline.format,
         pixel_sha256=_hash(photo),
         input_sha256=_hash(made),
+        brightness=quality.brightness,
+        sharpness=quality.sharpness,
     )
 
 

@@ -44,8 +44,10 @@ def thumbnail_path(photo: Photo, filename: str) -> str:
 
 
 def input_path(prediction: Prediction, filename: str) -> str:
+    """One file for each way to look at a photo: the storage may overwrite a name that it has."""
     photo = prediction.photo
-    return f"photos/{photo.pk.hex[:2]}/{photo.pk}/input-{prediction.preprocessing}.png"
+    part = "".join(f"-{share:.4f}" for share in prediction.crop or ())
+    return f"photos/{photo.pk.hex[:2]}/{photo.pk}/input-{prediction.preprocessing}{part}.png"
 
 
 class Photo(models.Model):
@@ -62,6 +64,16 @@ class Photo(models.Model):
     height = models.PositiveIntegerField(_("height in pixels"))
     size = models.PositiveIntegerField(_("size of the original in bytes"))
     pixel_sha256 = models.CharField(_("sha256 of the pixels"), max_length=64, db_index=True)
+    # Measured when the photo came in, see ``classifier.image_quality``; null: before that was done.
+    brightness = models.FloatField(
+        _("brightness"), null=True, editable=False, help_text=_("Mean lightness from 0 to 1.")
+    )
+    sharpness = models.FloatField(
+        _("sharpness"),
+        null=True,
+        editable=False,
+        help_text=_("Fine edges against coarse edges; below 0.39 in a blurred photo."),
+    )
     created_at = models.DateTimeField(_("uploaded at"), auto_now_add=True)
     # Set by 'delete', cleared by 'undo'; the sweeper removes row and files after a while.
     deleted_at = models.DateTimeField(_("deleted at"), null=True, blank=True, db_index=True)
@@ -117,6 +129,13 @@ class Prediction(Leased):
     input = models.FileField(_("model input"), upload_to=input_path, max_length=200)
     input_sha256 = models.CharField(_("sha256 of the input's pixels"), max_length=64)
     preprocessing = models.CharField(_("preprocessing"), max_length=50)
+    crop = models.JSONField(
+        _("part of the photo"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Left, top, width and height as shares of the photo's sides; empty: all of it."),
+    )
     model = models.ForeignKey(
         ModelVersion,
         on_delete=models.PROTECT,

@@ -16,12 +16,15 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from PIL import Image
 
+from classifier.crops import Crop, input_from_display, stored_crop, to_store
+from classifier.image_checks import encode_input
 from classifier.models import Photo, Prediction
 from training import leases, model_store
 from training.engine.data import CLASS_NAMES
-from training.engine.preprocessing import make_input, to_array
+from training.engine.preprocessing import to_array
 from training.messages import publish
 from training.models import ModelVersion
 
@@ -31,7 +34,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Status = Prediction.Status
+# Answers that one photo may have.
+MOST_ANSWERS = 50
 LOST = "The worker was lost %d times while it looked at this photo. Ask again, or try another photo."
+
+
+class AskedTooOften(Exception):
+    """The photo has as many answers as it may have; the message says what to do."""
 
 
 def request_prediction(photo: Photo, prediction: Prediction, *, wake_worker: bool = True) -> None:
@@ -43,6 +52,41 @@ def request_prediction(photo: Photo, prediction: Prediction, *, wake_worker: boo
         prediction.save()
         if wake_worker:
             transaction.on_commit(partial(wake, prediction.priority))
+
+
+def ask_again(photo: Photo, crop: Crop | None = None) -> Prediction:
+    """Ask today's model about a photo, or a part of it, once more; earlier answers stay.
+
+    While an answer is still under way nothing new is asked, so that a double click asks once.
+
+    Returns:
+        The photo's present prediction.
+
+    Raises:
+        AskedTooOften: the photo has ``MOST_ANSWERS`` answers.
+        OSError, ValueError: the stored copy cannot be read.
+    """
+    present = photo.prediction
+    if not present.is_over:
+        return present
+    if photo.predictions.count() >= MOST_ANSWERS:
+        raise AskedTooOften(
+            _("This photo was asked about %(count)d times, which is the limit. Upload it again to go on.")
+            % {"count": MOST_ANSWERS}
+        )
+    preprocessing = model_store.live_preprocessing()
+    asked = Prediction(owner=present.owner, preprocessing=preprocessing, crop=to_store(crop))
+    # What was made from the photo itself is better than what can be made from its stored copy.
+    alike = photo.predictions.filter(preprocessing=preprocessing).order_by("pk")
+    made = next((row for row in alike if row.crop == asked.crop and row.input), None)
+    if made:
+        asked.input, asked.input_sha256 = made.input.name, made.input_sha256
+    else:
+        asked.photo = photo
+        content, asked.input_sha256 = encode_input(input_from_display(photo, crop, preprocessing))
+        asked.input.save("", content, save=False)
+    request_prediction(photo, asked)
+    return asked
 
 
 def wake(priority: int = Prediction.Priority.INTERACTIVE) -> None:
@@ -161,10 +205,7 @@ def _input_array(row: Prediction, preprocessing: str) -> np.ndarray:
     if row.preprocessing == preprocessing:
         with row.input.open("rb") as file, Image.open(file, formats=["PNG"]) as image:
             return to_array(image.convert("RGB"))
-    from classifier.image_checks import encode_input
-
-    with row.photo.display.open("rb") as file, Image.open(file, formats=["JPEG"]) as image:
-        made = make_input(image.convert("RGB"), preprocessing)
+    made = input_from_display(row.photo, stored_crop(row.crop), preprocessing)
     row.preprocessing = preprocessing
     content, row.input_sha256 = encode_input(made)
     row.input.save("", content, save=False)

@@ -81,6 +81,8 @@ def store_photo(
         height=checked.height,
         size=checked.size,
         pixel_sha256=checked.pixel_sha256,
+        brightness=checked.brightness,
+        sharpness=checked.sharpness,
     )
     prediction = Prediction(
         photo=photo,
