@@ -165,6 +165,27 @@ def postgres_url() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _tables_can_be_emptied_between_tests() -> Iterator[None]:
+    """Tests that commit have all tables emptied behind them, the append-only ones too."""
+    from django.test import TransactionTestCase
+
+    from training import append_only
+
+    teardown = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
+
+    def allowed(case: Any) -> None:
+        append_only.allow_changes()
+        teardown(case)
+        for app in {model._meta.app_config for model in append_only.append_only_models()}:
+            append_only.forbid_changes(app)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", allowed)
+        # A TestCase rolls back instead: it keeps its own.
+        yield
+
+
 @pytest.fixture(scope="session")
 def browser_path() -> str:
     """A Chromium on this machine."""

@@ -12,14 +12,14 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from classifier import admin_batches, admin_corrections, admin_people  # noqa: F401 - they register tables
-from classifier.admin_base import thumbnail
 from classifier.admin_exports import Exported, PhotoRows, PredictionRows
+from classifier.admin_looks import Looks, OnlySeen, thumbnail, way_to
+from classifier.audit import record
 from classifier.history import delete_photos, restore_photos
 from classifier.models import Photo, Prediction, User
 from training.admin_base import (
@@ -70,7 +70,7 @@ class PredictionInline(AnswerColumns, ReadOnly, TabularInline):
 
 
 @admin.register(Photo)
-class PhotoAdmin(Exported, NoAddOrChange, LargeTableAdmin):
+class PhotoAdmin(Looks, Exported, NoAddOrChange, LargeTableAdmin):
     list_display = (
         "picture",
         "filename",
@@ -112,10 +112,15 @@ class PhotoAdmin(Exported, NoAddOrChange, LargeTableAdmin):
     # brought back for a while, and then the sweeper removes the rows and the files.
     def delete_model(self, request: HttpRequest, obj: Photo) -> None:
         delete_photos(obj.owner, [obj.pk])
+        self.on_record(request, obj.owner, 1)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Photo]) -> None:
         for owner, ids in by_owner(queryset):
-            delete_photos(owner, ids)
+            self.on_record(request, owner, delete_photos(owner, ids))
+
+    def on_record(self, request: HttpRequest, owner: User, count: int) -> None:
+        assert isinstance(request.user, User)
+        record("photos_deleted", by=request.user, detail=f"{count} of user {owner.pk}", request=request)
 
     def get_deleted_objects(
         self, objs: Iterable[Photo], request: HttpRequest
@@ -135,12 +140,12 @@ class PhotoAdmin(Exported, NoAddOrChange, LargeTableAdmin):
         self.message_user(request, said, messages.SUCCESS)
 
     @admin.display(description=gettext_lazy("photo"))
-    def picture(self, photo: Photo) -> SafeString | str:
-        return thumbnail(photo, "thumbnail")
+    def picture(self, photo: Any) -> SafeString | str:
+        return thumbnail(photo, "thumbnail", photo.may_see)
 
     @admin.display(description=gettext_lazy("photo"))
-    def picture_large(self, photo: Photo) -> SafeString | str:
-        return thumbnail(photo, "thumbnail thumbnail-large")
+    def picture_large(self, photo: Any) -> SafeString | str:
+        return thumbnail(photo, "thumbnail thumbnail-large", photo.may_see)
 
     @admin.display(description=gettext_lazy("owner"))
     def owner_link(self, photo: Photo) -> Any:
@@ -163,10 +168,8 @@ class PhotoAdmin(Exported, NoAddOrChange, LargeTableAdmin):
         return list_link("classifier_prediction", _("predictions"), photo__id__exact=photo.pk)
 
     @admin.display(description=gettext_lazy("the person's page"))
-    def page(self, photo: Photo) -> SafeString | str:
-        if photo.deleted_at:
-            return "–"
-        return format_html('<a href="{}">{}</a>', photo.get_absolute_url(), _("Open"))
+    def page(self, photo: Any) -> SafeString | str:
+        return way_to(photo, photo.may_see)
 
     @admin.display(description=gettext_lazy("the same photo again"))
     def same_pixels(self, photo: Photo) -> SafeString:
@@ -190,7 +193,7 @@ class ModelFilter(admin.SimpleListFilter):
 
 
 @admin.register(Prediction)
-class PredictionAdmin(AnswerColumns, Exported, ReadOnly, LargeTableAdmin):
+class PredictionAdmin(OnlySeen, AnswerColumns, Exported, ReadOnly, LargeTableAdmin):
     list_display = (
         "id",
         "picture",
@@ -256,12 +259,12 @@ class PredictionAdmin(AnswerColumns, Exported, ReadOnly, LargeTableAdmin):
         return rows.defer("model__card")
 
     @admin.display(description=gettext_lazy("photo"))
-    def picture(self, prediction: Prediction) -> SafeString | str:
-        return thumbnail(prediction.photo, "thumbnail")
+    def picture(self, prediction: Any) -> SafeString | str:
+        return thumbnail(prediction.photo, "thumbnail", prediction.may_see)
 
     @admin.display(description=gettext_lazy("photo"))
-    def picture_large(self, prediction: Prediction) -> SafeString | str:
-        return thumbnail(prediction.photo, "thumbnail thumbnail-large")
+    def picture_large(self, prediction: Any) -> SafeString | str:
+        return thumbnail(prediction.photo, "thumbnail thumbnail-large", prediction.may_see)
 
     @admin.display(description=gettext_lazy("file name"))
     def photo_link(self, prediction: Prediction) -> Any:

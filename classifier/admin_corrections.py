@@ -9,12 +9,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from classifier.admin_base import thumbnail
+from classifier.admin_looks import OnlySeen, thumbnail
 from classifier.models import Consent, Correction, Example
 from training.admin_base import LargeTableAdmin, ReadOnly, badge, link, percent, short
 
 
-class OfPhoto(LargeTableAdmin):
+class OfPhoto(OnlySeen, LargeTableAdmin):
     """A row about one photo."""
 
     uuid_field = "photo"
@@ -25,7 +25,7 @@ class OfPhoto(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("photo"))
     def picture(self, row: Any) -> SafeString | str:
-        return thumbnail(row.photo, "thumbnail")
+        return thumbnail(row.photo, "thumbnail", row.may_see)
 
     @admin.display(description=gettext_lazy("file name"))
     def photo_link(self, row: Any) -> Any:

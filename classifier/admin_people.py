@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from classifier.audit import record
 from classifier.models import ApiToken, AuditEntry, IdempotentRequest, Photo, RateCount, User
 from classifier.tokens import revoke_token
 from training.admin_base import LargeTableAdmin, NoAddOrChange, ReadOnly, badge, link, list_link
@@ -48,6 +49,14 @@ class PersonAdmin(BaseUserAdmin):
         count = Subquery(photos.annotate(n=Count("pk")).values("n"))
         people: QuerySet[User] = super().get_queryset(request)
         return people.annotate(photos_now=count)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        rights = ("is_active", "is_staff", "is_superuser")
+        if change and set(form.changed_data) & {*rights, "groups", "user_permissions"}:
+            now = ", ".join(right for right in rights if getattr(obj, right)) or "none"
+            assert isinstance(request.user, User)
+            record("rights_changed", by=request.user, detail=f"user {obj.pk}: {now}", request=request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """People delete their own accounts, files included; an admin locks one out by 'active'."""

@@ -16,14 +16,14 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from classifier import batches, exports
+from classifier import audit, batches, exports, rates
 from classifier.archives import Refused
 from classifier.models import CLASS_CHOICES, Batch, BatchItem, Prediction, User
 from training import leases
 
 # htmx stops to ask when it is answered with this.
 STOP_POLLING = 286
-STATUS_OF = {"archive_too_large": 413, "too_many_entries": 413, "storage_full": 507}
+STATUS_OF = {"rate": 429, "archive_too_large": 413, "too_many_entries": 413, "storage_full": 507}
 BATCHES_A_PAGE = 20
 SHEET = 60
 ERRORS_SHOWN = 100
@@ -46,6 +46,14 @@ def batches_page(request: SignedInRequest) -> HttpResponse:
 
 
 def receive_archive(request: SignedInRequest) -> HttpResponse:
+    if wait := rates.seconds_to_wait(request):
+        what_then = _("Then reload this page: your browser sends the same archive again.")
+        if not request.accepts("text/html"):
+            what_then = _("Then send it: it is still chosen.")
+        sentence = f"{_('You ask too often.')} {rates.wait_in_words(wait)} {what_then}"
+        response = refuse(request, "rate", sentence)
+        response.headers["Retry-After"] = str(wait)
+        return response
     archive = request.FILES.get("archive")
     if archive is None:
         return refuse(request, "archive_missing", _("Choose a ZIP archive first."))
@@ -59,6 +67,7 @@ def receive_archive(request: SignedInRequest) -> HttpResponse:
             again=False,
         )
     except Refused as refusal:
+        audit.record_refusal("upload_refused", by=request.user, detail=refusal.code, request=request)
         return refuse(request, refusal.code, str(refusal.detail))
     if request.accepts("text/html"):
         return redirect(batch)

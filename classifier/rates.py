@@ -14,9 +14,12 @@ from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.redis import RedisCache
 from django.db import connection
+from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import ngettext
 from redis import RedisError
 
+from classifier.audit import client_address
 from classifier.models import ApiToken, RateCount, User
 
 logger = logging.getLogger(__name__)
@@ -61,6 +64,28 @@ def spend(on: dict[str, str], cost: int = 1) -> None:
     over = [end - now for key, (limit, end) in limits.items() if counts[key] > limit]
     if over:
         raise TooOften(max(over))
+
+
+def seconds_to_wait(request: HttpRequest, cost: int = 1) -> int:
+    """Count what somebody signed in sends through a page, on the same limits as the API's.
+
+    Returns:
+        0 where it is welcome, otherwise the seconds until it is.
+    """
+    user = request.user if isinstance(request.user, User) else None
+    try:
+        spend(subjects(client_address(request), user), cost)
+    except TooOften as refusal:
+        return refusal.seconds
+    return 0
+
+
+def wait_in_words(seconds: int) -> str:
+    """'Wait 12 seconds.', or minutes where it is long; for people."""
+    if seconds <= 90:
+        return ngettext("Wait %(n)d second.", "Wait %(n)d seconds.", seconds) % {"n": seconds}
+    minutes = -(-seconds // 60)
+    return ngettext("Wait %(n)d minute.", "Wait %(n)d minutes.", minutes) % {"n": minutes}
 
 
 def purge() -> int:

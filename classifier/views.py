@@ -20,6 +20,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 from django.views.i18n import set_language
 
+from classifier import audit, rates
 from classifier.batch_views import SignedInRequest
 from classifier.forms import HistoryFilters
 from classifier.history import BadCursor, delete_photos, history, neighbours, page, restore_photos
@@ -59,10 +60,14 @@ def upload_many(request: SignedInRequest) -> HttpResponse:
     """Take each file by itself, so that a refused one does not stop the others."""
     accepted: list[Photo] = []
     refused: list[dict[str, Any]] = []
-    for file in request.FILES.getlist("file"):
+    files = request.FILES.getlist("file")
+    if wait := rates.seconds_to_wait(request, max(1, len(files))):
+        return upload_later(request, wait)
+    for file in files:
         try:
             accepted.append(upload_photo(request.user, cast("BinaryIO", file)))
         except ImageRefused as error:
+            audit.record_refusal("upload_refused", by=request.user, detail=error.code, request=request)
             refused.append({"filename": file.name, "code": error.code, "detail": error.detail})
     if not accepted and not refused:
         refused.append({"filename": "", "code": "empty", "detail": _("Choose one or more photos first.")})
@@ -73,6 +78,18 @@ def upload_many(request: SignedInRequest) -> HttpResponse:
         return redirect(accepted[0])
     context = {"accepted": accepted, "refused": refused, **upload_context()}
     return render(request, "classifier/uploaded.html", context, status=200 if accepted else status)
+
+
+def upload_later(request: HttpRequest, seconds: int) -> HttpResponse:
+    """Nothing of this is taken now. The script sends it again by itself; without it a reload does."""
+    sentence = _("You send photos faster than the site takes them.") + " " + rates.wait_in_words(seconds)
+    refusal = {"filename": "", "code": "rate", "detail": sentence}
+    if request.accepts("application/json") and not request.accepts("text/html"):
+        response: HttpResponse = JsonResponse(upload_answer([], [refusal]), status=429)
+    else:
+        response = render(request, "classifier/upload_later.html", {"sentence": sentence}, status=429)
+    response.headers["Retry-After"] = str(seconds)
+    return response
 
 
 def upload_answer(accepted: list[Photo], refused: list[dict[str, Any]]) -> dict[str, Any]:
@@ -116,7 +133,7 @@ def photo(request: SignedInRequest, pk: UUID) -> HttpResponse:
     found = get_object_or_404(photos_seen_by(request.user), pk=pk)
     prediction = found.prediction
     prediction.owner = found.owner
-    newer, older = neighbours(prediction)
+    newer, older = neighbours(prediction) if found.owner == request.user else (None, None)
     context = {"photo": found, "prediction": prediction, "newer": newer, "older": older, **worker_context()}
     return render(request, "classifier/photo.html", context)
 
@@ -168,6 +185,7 @@ def photo_input(request: SignedInRequest, pk: UUID) -> HttpResponseBase:
 def photo_delete(request: SignedInRequest, pk: UUID) -> HttpResponse:
     if not delete_photos(request.user, [pk]):
         get_object_or_404(photos_seen_by(request.user), pk=pk, owner=request.user)
+    audit.record("photos_deleted", by=request.user, detail="1", request=request)
     say_deleted(request, [pk])
     return redirect(next_page(request))
 
@@ -207,7 +225,8 @@ def history_page(request: SignedInRequest) -> HttpResponse:
 @require_POST
 def history_delete(request: SignedInRequest) -> HttpResponse:
     ids = posted_ids(request)
-    if delete_photos(request.user, ids):
+    if count := delete_photos(request.user, ids):
+        audit.record("photos_deleted", by=request.user, detail=str(count), request=request)
         say_deleted(request, ids)
     else:
         messages.warning(request, _("Tick the photos to delete first."))

@@ -13,6 +13,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const limit = Number(form.dataset.limitMb) * 1024 * 1024;
   const queue = [];
   let running = 0;
+  // The site asked to wait: nothing is sent before this time, and nothing is given up.
+  let notBefore = 0;
 
   const add = (files) => {
     section.hidden = section.hidden && files.length === 0;
@@ -43,7 +45,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   const next = () => {
-    while (running < AT_ONCE && queue.length && navigator.onLine) {
+    while (running < AT_ONCE && queue.length && navigator.onLine && Date.now() >= notBefore) {
       running += 1;
       send(queue.shift()).finally(() => {
         running -= 1;
@@ -81,7 +83,8 @@ document.addEventListener("DOMContentLoaded", () => {
         } catch {
           // A sign-in page or a proxy's error: handled below.
         }
-        if (answer?.photo) accept(upload, answer.photo);
+        if (request.status === 429) hold(upload, answer, Number(request.getResponseHeader("Retry-After")));
+        else if (answer?.photo) accept(upload, answer.photo);
         else if (answer?.error) refuse(item, answer.error.detail);
         else if (request.responseURL.includes("/accounts/")) refuse(item, say.signedOut);
         else lose(upload);
@@ -116,6 +119,15 @@ document.addEventListener("DOMContentLoaded", () => {
     item.querySelector("progress")?.remove();
     item.querySelector(".hint").textContent = sentence;
     news.textContent = `${item.querySelector(".upload-name").textContent}: ${sentence}`;
+  };
+
+  const hold = (upload, answer, seconds) => {
+    upload.bar.value = 0;
+    queue.unshift(upload);
+    for (const { hint } of queue) hint.textContent = say.later;
+    news.textContent = answer?.error?.detail ?? say.later;
+    notBefore = Math.max(notBefore, Date.now() + 1000 * (seconds || 60));
+    setTimeout(next, notBefore - Date.now() + 50);
   };
 
   const lose = (upload) => {

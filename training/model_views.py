@@ -98,7 +98,9 @@ def model_promote(request: HttpRequest, pk: int) -> HttpResponse:
     version = get_object_or_404(ModelVersion, pk=pk)
     form = PromoteForm(request.POST)
     form.is_valid()
-    reason, override = form.cleaned_data.get("reason", ""), form.cleaned_data.get("override", False)
+    reason = form.cleaned_data.get("reason", "")
+    # As in the admin: overruling the gate is for superusers.
+    override = bool(form.cleaned_data.get("override")) and request.user.is_superuser
     try:
         promote(version, by=request.user, reason=reason, override=override)  # type: ignore[arg-type]
     except PromotionRefused as refusal:

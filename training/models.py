@@ -24,8 +24,28 @@ class Leased(models.Model):
         abstract = True
 
 
+class AppendOnlyRows(models.QuerySet[Any]):
+    """Rows of an ``AppendOnly`` table; all that can be done to them is to forget a person."""
+
+    def update(self, **values: Any) -> int:
+        if any(value is not None for value in values.values()):
+            raise ValidationError(_("This record can only be added to, not changed."))
+        return super().update(**values)
+
+    def delete(self) -> Any:
+        raise ValidationError(_("This record can only be added to, not deleted."))
+
+
 class AppendOnly(models.Model):
-    """A row that is written once: it can be neither changed nor deleted."""
+    """A row that is written once: it can be neither changed nor deleted.
+
+    The database itself refuses too, see ``training.append_only``; what names a person may become
+    null there. ``kept_for_good``: not even together with what it is about.
+    """
+
+    kept_for_good = True
+
+    objects = AppendOnlyRows.as_manager()
 
     class Meta:
         abstract = True
@@ -144,6 +164,8 @@ class TrainingJob(Leased):
 
 class JobEvent(AppendOnly):
     """One step in the life of a job: who did what, and when. Append-only."""
+
+    kept_for_good = False
 
     job = models.ForeignKey(
         TrainingJob, on_delete=models.CASCADE, related_name="events", verbose_name=_("training job")

@@ -8,7 +8,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from training import model_store
+from training import audit, model_store
 from training.gate import examine
 from training.models import ModelVersion, Promotion
 
@@ -38,6 +38,7 @@ def promote(
         raise PromotionRefused(_("Say why in a sentence: the reason is kept with the promotion."))
     gate = examine(version)
     if gate["refusals"] and not override:
+        audit.record("promotion_refused", by=by, detail=f"model {version.pk}")
         raise PromotionRefused(" ".join(gate["refusals"]), gate)
     return _switch(
         Promotion.Action.PROMOTE,
@@ -95,6 +96,10 @@ def _switch(
             raise PromotionRefused(_("%(model)s is the champion already.") % {"model": version})
         ModelVersion.objects.filter(is_champion=True).update(is_champion=False)
         ModelVersion.objects.filter(pk=version.pk).update(is_champion=True)
+        kind = "model_rolled_back" if action == Promotion.Action.ROLLBACK else "model_promoted"
+        past = f" instead of {previous.pk}" if previous else ""
+        detail = f"model {version.pk}{past}{', the gate overruled' if overridden else ''}"
+        audit.record(kind, by=by, detail=detail)
         return Promotion.objects.create(
             action=action,
             previous=previous,

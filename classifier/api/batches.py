@@ -14,7 +14,7 @@ from ninja.files import UploadedFile
 from ninja.params.functions import File, Path
 from pydantic import ConfigDict, Field
 
-from classifier import exports
+from classifier import audit, exports
 from classifier.api.answers import address
 from classifier.api.photos import EXAMPLE_ID, IdempotencyKey, refuse_text
 from classifier.api.sign_in import person_of
@@ -169,5 +169,6 @@ def _create(
             truth=truth.file if truth else None,  # type: ignore[arg-type]
         )
     except Refused as error:
+        audit.record_refusal("upload_refused", by=person, detail=error.code, request=request)
         raise Problem(STATUS_OF.get(error.code, 400), error.code, error.detail) from error
     return 202, batch_answer(request, batch)

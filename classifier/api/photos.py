@@ -14,7 +14,7 @@ from ninja import Router, Status
 from ninja.files import UploadedFile
 from ninja.params.functions import File, Header, Path, Query
 
-from classifier import history
+from classifier import audit, history
 from classifier.api.answers import (
     CorrectionBody,
     Day,
@@ -182,6 +182,7 @@ def delete_photo(request: HttpRequest, photo_id: PhotoId) -> Any:
     person = person_of(request, "predict")
     if not history.delete_photos(person, [photo_id]):
         raise no_photo()
+    audit.record("photos_deleted", by=person, detail="1", request=request)
     return Status(204, None)
 
 
@@ -264,6 +265,7 @@ def _upload(
         try:
             accepted.append(upload_photo(person, file).pk)  # type: ignore[arg-type]
         except ImageRefused as error:
+            audit.record_refusal("upload_refused", by=person, detail=error.code, request=request)
             refused.append({"filename": file.name or "", "code": error.code, "detail": str(error.detail)})
     if not accepted:
         code, detail = refused[0]["code"], refused[0]["detail"]

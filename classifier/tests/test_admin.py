@@ -19,6 +19,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from cifarsite.test import SiteTestCase, answer, make_user
+from classifier.looks import look_at
 from classifier.models import ApiToken, AuditEntry, Photo, Prediction, User
 from classifier.tokens import make_token
 from training.models import ModelVersion, Worker
@@ -181,6 +182,7 @@ class Lists(AdminTestCase):
     def test_a_list_shows_thumbnails_states_and_links(self) -> None:
         photo = self.upload()
         answer(photo, verdict="unsure")
+        look_at(photo, by=self.root, reason="A look for this test.")
         page = self.client.get(changelist(Prediction)).content.decode()
         self.assertIn(reverse("classifier:photo-thumbnail", args=[photo.pk]), page)
         self.assertIn('class="state state-good">done', page)

@@ -154,10 +154,10 @@ class PrivateFilesTests(SiteTestCase):
         self.photo.refresh_from_db()
         self.assertIsNone(self.photo.deleted_at)
 
-    def test_staff_may_look_but_not_delete(self) -> None:
+    def test_staff_gets_404_too_unless_something_lets_them_look(self) -> None:
         self.client.force_login(self.charlie)
-        self.assertEqual(self.client.get(f"/photos/{self.photo.pk}/").status_code, 200)
-        self.assertEqual(self.read(f"/photos/{self.photo.pk}/image/").status_code, 200)
+        for path in ("", "status/", "image/", "thumbnail/", "input/"):
+            self.assertEqual(self.client.get(f"/photos/{self.photo.pk}/{path}").status_code, 404, path)
         self.assertEqual(self.client.post(f"/photos/{self.photo.pk}/delete/").status_code, 404)
 
     def test_a_lost_file_is_404_and_not_a_crash(self) -> None:

@@ -1,0 +1,77 @@
+"""Triggers that make the database itself refuse to change or delete what is append-only.
+
+They are put in place after every migration, since SQLite drops them when a table is rebuilt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.db import connections
+
+from training.models import AppendOnly
+
+FUNCTION = """
+CREATE OR REPLACE FUNCTION refuse_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'append-only' USING ERRCODE = 'integrity_constraint_violation'; END $$
+"""
+
+
+def forbid_changes(sender: AppConfig, using: str = "default", **kwargs: Any) -> None:
+    """Put the triggers of one app's tables in place; called after each migration."""
+    connection = connections[using]
+    tables = connection.introspection.table_names()
+    models = [model for model in append_only_models(sender) if model._meta.db_table in tables]
+    allow_changes(sender, using)
+    with connection.cursor() as cursor:
+        if models and connection.vendor == "postgresql":
+            cursor.execute(FUNCTION)
+        for model in models:
+            for name, event, condition in _triggers(model):
+                cursor.execute(_create(connection.vendor, name, event, model._meta.db_table, condition))
+
+
+def allow_changes(sender: AppConfig | None = None, using: str = "default") -> None:
+    """Take the triggers away, as a test does that empties all tables."""
+    connection = connections[using]
+    tables = connection.introspection.table_names()
+    with connection.cursor() as cursor:
+        for model in append_only_models(sender):
+            table = model._meta.db_table
+            for name, _event, _condition in _triggers(model):
+                if table in tables:
+                    of = f' ON "{table}"' if connection.vendor == "postgresql" else ""
+                    cursor.execute(f'DROP TRIGGER IF EXISTS "{name}"{of}')
+
+
+def append_only_models(app: AppConfig | None = None) -> list[type[AppendOnly]]:
+    found = app.get_models() if app else apps.get_models()
+    return [model for model in found if issubclass(model, AppendOnly)]
+
+
+def _triggers(model: type[AppendOnly]) -> Iterator[tuple[str, str, str]]:
+    """(name, event, when). What names a person, or where they were, may only become null."""
+    changes = []
+    for field in model._meta.concrete_fields:
+        changed = f'OLD."{field.column}" IS DISTINCT FROM NEW."{field.column}"'
+        if field.null and (field.is_relation or field.get_internal_type() == "GenericIPAddressField"):
+            changed = f'({changed} AND NEW."{field.column}" IS NOT NULL)'
+        elif field.get_internal_type() == "JSONField":
+            changed = f'CAST(OLD."{field.column}" AS text) <> CAST(NEW."{field.column}" AS text)'
+        changes.append(changed)
+    table = model._meta.db_table
+    yield f"{table}_not_changed", "UPDATE", " OR ".join(changes)
+    if model.kept_for_good:
+        yield f"{table}_not_deleted", "DELETE", ""
+
+
+def _create(vendor: str, name: str, event: str, table: str, condition: str) -> str:
+    when = f"WHEN ({condition})" if condition else ""
+    if vendor == "postgresql":
+        do = "EXECUTE FUNCTION refuse_append_only()"
+    else:
+        when = when.replace("IS DISTINCT FROM", "IS NOT")  # known to older SQLite too
+        do = "BEGIN SELECT RAISE(ABORT, 'append-only'); END"
+    return f'CREATE TRIGGER "{name}" BEFORE {event} ON "{table}" FOR EACH ROW {when} {do}'
