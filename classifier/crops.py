@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -17,6 +17,15 @@ from training.engine.preprocessing import make_input
 # The smallest part, as a share of a side and in pixels of the stored copy.
 LEAST_SHARE, LEAST_PIXELS = 0.02, 16
 DIGITS = 4
+
+# Parts that can be asked about with one press, in percent of the sides.
+PRESETS: dict[str, tuple[Any, Mapping[str, float]]] = {
+    "middle": (_("Middle"), {"left": 25, "top": 25, "width": 50, "height": 50}),
+    "left": (_("Left half"), {"left": 0, "top": 0, "width": 50, "height": 100}),
+    "right": (_("Right half"), {"left": 50, "top": 0, "width": 50, "height": 100}),
+    "upper": (_("Upper half"), {"left": 0, "top": 0, "width": 100, "height": 50}),
+    "lower": (_("Lower half"), {"left": 0, "top": 50, "width": 100, "height": 50}),
+}
 
 
 class CropRefused(ValueError):
@@ -46,9 +55,14 @@ class Crop:
         return left, top, right, bottom
 
     @property
+    def shares(self) -> dict[str, float]:
+        """The four figures by name."""
+        return asdict(self)
+
+    @property
     def percents(self) -> dict[str, float]:
         """The four figures as percent, for forms and drawings."""
-        return {field.name: round(100 * getattr(self, field.name), 2) for field in fields(self)}
+        return {name: round(100 * share, 2) for name, share in self.shares.items()}
 
 
 def read_crop(values: Mapping[str, Any], photo: Photo, *, whole: float = 1.0) -> Crop | None:

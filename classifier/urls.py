@@ -1,6 +1,6 @@
 from django.urls import path
 
-from classifier import batch_views, correction_views, people_views, token_views, views
+from classifier import answer_views, batch_views, correction_views, people_views, token_views, views
 
 app_name = "classifier"
 urlpatterns = [
@@ -10,6 +10,12 @@ urlpatterns = [
     path("photos/<uuid:pk>/image/", views.photo_file, {"kind": "display"}, name="photo-image"),
     path("photos/<uuid:pk>/thumbnail/", views.photo_file, {"kind": "thumbnail"}, name="photo-thumbnail"),
     path("photos/<uuid:pk>/input/", views.photo_input, name="photo-input"),
+    path("photos/<uuid:pk>/ask/", answer_views.photo_ask, name="photo-ask"),
+    path(
+        "photos/<uuid:pk>/inputs/<int:number>/",
+        answer_views.photo_earlier_input,
+        name="photo-earlier-input",
+    ),
     path("photos/<uuid:pk>/delete/", views.photo_delete, name="photo-delete"),
     path("photos/<uuid:pk>/restore/", views.photo_restore, name="photo-restore"),
     path("history/", views.history_page, name="history"),

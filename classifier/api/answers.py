@@ -14,6 +14,7 @@ from ninja import Schema
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
 from classifier.models import Prediction
+from classifier.receipts import receipt_of
 from training.engine.data import CLASS_NAMES
 
 Label = Literal["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -48,6 +49,44 @@ class PhotoModel(Schema):
     sha256: str = Field(description="Of the model's file.")
 
 
+class CropShares(Schema):
+    """A part of a photo, each figure a share of its width or height."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    left: float = Field(ge=0, le=1, examples=[0.25])
+    top: float = Field(ge=0, le=1, examples=[0.1])
+    width: float = Field(gt=0, le=1, examples=[0.5])
+    height: float = Field(gt=0, le=1, examples=[0.6])
+
+
+class AskBody(Schema):
+    """What to ask the model about."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    crop: CropShares | None = Field(None, description="The part to look at; null: the whole photo.")
+
+
+class Receipt(Schema):
+    """What the answer was made with: the same input and model give the same answer."""
+
+    model_sha256: str | None = Field(description="Of the model's file.")
+    preprocessing: str = Field(
+        description="The version of what makes the model's input.", examples=["squash128-v1"]
+    )
+    input_sha256: str = Field(description="Of the pixels that the model saw, and their size.")
+    crop: CropShares | None = Field(description="The part that was looked at; null: the whole photo.")
+    temperature: float | None = Field(
+        description="The calibration: logits are divided by it.", examples=[0.7]
+    )
+    thresholds: dict[str, Any] = Field(description="The verdict's settings.")
+    score: float | None = Field(description="How much the photo is like the ten; higher is more.")
+    labels: list[Label] = Field(description="The labels that together hold the right one in 95 %.")
+    seconds: float | None = Field(description="The model's share of time for this photo.")
+    answered_at: datetime | None
+
+
 class PredictionAnswer(Schema):
     """What the model says."""
 
@@ -62,6 +101,7 @@ class PredictionAnswer(Schema):
     )
     model: PhotoModel | None
     seconds: float = Field(description="The model's share of time for this photo.", examples=[0.003])
+    receipt: Receipt
 
 
 class PhotoError(Schema):
@@ -155,4 +195,5 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "probabilities": dict(zip(CLASS_NAMES, prediction.probabilities or (), strict=True)),
         "model": model and {"id": model.pk, "name": model.name, "sha256": model.sha256},
         "seconds": prediction.seconds,
+        "receipt": receipt_of(prediction),
     }

@@ -16,6 +16,7 @@ from ninja.params.functions import File, Header, Path, Query
 
 from classifier import audit, history
 from classifier.api.answers import (
+    AskBody,
     CorrectionBody,
     Day,
     Label,
@@ -30,10 +31,12 @@ from classifier.api.answers import (
 from classifier.api.sign_in import person_of, spend_more
 from classifier.api.waiting import wait_for_answers
 from classifier.corrections import correct
+from classifier.crops import CropRefused, read_crop
 from classifier.idempotency import fingerprint, once
 from classifier.image_checks import ImageRefused
 from classifier.media import serve
 from classifier.models import Correction, Prediction, User
+from classifier.predictions import AskedTooOften, ask_again
 from classifier.uploads import upload_photo
 from training.problems import Problem, problems
 
@@ -227,6 +230,29 @@ def correct_photo(request: HttpRequest, body: CorrectionBody, photo_id: PhotoId)
     person = person_of(request, "predict")
     correct(find(person, photo_id).photo, by=person, label=body.label)
     return photo_answer(request, find(person, photo_id))
+
+
+@photos.post(
+    "/photos/{uuid:photo_id}/predictions",
+    response={202: PhotoAnswer, **problems(400, 404, 409, 422)},
+    operation_id="askAgain",
+    summary="Ask again, about the whole photo or a part",
+)
+def ask_about_photo(request: HttpRequest, body: AskBody, photo_id: PhotoId) -> Any:
+    """Ask today's model once more; the new answer becomes the photo's, earlier ones are kept.
+
+    While an answer is under way nothing new is asked. 409: the photo was asked about too often.
+    Scope `predict`.
+    """
+    person = person_of(request, "predict")
+    photo = find(person, photo_id).photo
+    try:
+        ask_again(photo, read_crop(body.crop.dict(), photo) if body.crop else None)
+    except CropRefused as error:
+        raise Problem(400, "bad_crop", error.detail) from error
+    except AskedTooOften as error:
+        raise Problem(409, "asked_too_often", str(error)) from error
+    return Status(202, photo_answer(request, find(person, photo_id)))
 
 
 def with_corrections(rows: QuerySet[Prediction], person: User) -> QuerySet[Prediction]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from PIL import Image
 
-from cifarsite.test import SiteTestCase, answer, image_bytes
+from cifarsite.test import ApiTestCase, SiteTestCase, answer, image_bytes
 from classifier import predictions
 from classifier.crops import Crop, CropRefused, read_crop
 from classifier.history import remove_photos
@@ -67,6 +70,89 @@ class AskAgainTests(SiteTestCase):
         self.assertTrue(storage.exists(name))
         remove_photos(Photo.objects.all())
         self.assertFalse(storage.exists(name))
+
+
+class PageTests(SiteTestCase):
+    def setUp(self) -> None:
+        self.client.force_login(self.alice)
+        self.photo = upload_photo(self.alice, io.BytesIO(image_bytes("PNG", size=(400, 200))))
+        self.url = f"/photos/{self.photo.pk}/"
+        self.first = answer(self.photo, "cat", 0.61)
+
+    def ask(self, **data: object) -> Any:
+        return self.client.post(f"{self.url}ask/", data, follow=True)
+
+    def test_numbers_and_presets_name_the_part_without_javascript(self) -> None:
+        self.ask(left="25,5", top="10", width="50", height="40")
+        self.assertEqual(self.photo.prediction.crop, [0.255, 0.1, 0.5, 0.4])
+        answer(self.photo)
+        self.ask(preset="right")
+        self.assertEqual(self.photo.prediction.crop, [0.5, 0.0, 0.5, 1.0])
+        answer(self.photo)
+        self.ask()
+        self.assertIsNone(self.photo.prediction.crop)
+
+    def test_it_says_what_the_new_answer_changed(self) -> None:
+        page = self.ask(preset="left")
+        self.assertContains(page, 'class="part-mark"')
+        for label, confidence, words in (
+            ("dog", 0.7, "cat (61.0 %) before, dog (70.0 %) now."),
+            ("cat", 0.8, "Still cat: 61.0 % before, 80.0 % now."),
+            ("cat", 0.61, "The same answer, digit for digit: cat, 61.0 %."),
+        ):
+            answer(self.photo, label, confidence)
+            self.assertContains(self.client.get(self.url), words)
+        self.assertContains(self.client.get(self.url), f"{self.url}inputs/{self.first.pk}/")
+
+    def test_a_part_that_cannot_be_is_refused_with_a_sentence(self) -> None:
+        page = self.ask(left="90", top="0", width="50", height="50")
+        self.assertContains(page, "The part goes beyond the photo")
+        self.assertEqual(self.photo.predictions.count(), 1)
+
+    def test_earlier_inputs_and_asking_are_the_owners_alone(self) -> None:
+        self.client.force_login(self.bob)
+        self.assertEqual(self.client.get(f"{self.url}inputs/{self.first.pk}/").status_code, 404)
+        self.assertEqual(self.client.post(f"{self.url}ask/").status_code, 404)
+        self.client.force_login(self.charlie)
+        self.assertNotContains(self.client.get(self.url), "crop-tool")
+        self.assertEqual(self.client.post(f"{self.url}ask/").status_code, 404)
+
+    def test_many_earlier_answers_cost_no_more_queries(self) -> None:
+        counts = []
+        for rounds in (1, 4):
+            for _ in range(rounds):
+                self.ask(preset="left")
+                answer(self.photo)
+            with CaptureQueriesContext(connection) as queries:
+                self.client.get(self.url)
+            counts.append(len(queries))
+        self.assertEqual(counts[0], counts[1])
+
+
+class ApiTests(ApiTestCase):
+    def setUp(self) -> None:
+        self.photo = self.upload()
+        answer(self.photo)
+        self.path = f"photos/{self.photo.pk}/predictions"
+
+    def test_a_part_is_asked_about(self) -> None:
+        crop = {"left": 0.25, "top": 0.25, "width": 0.5, "height": 0.5}
+        response = self.post_json(self.path, {"crop": crop})
+        self.assertEqual((response.status_code, response.json()["status"]), (202, "queued"))
+        answer(self.photo)
+        receipt = self.call("get", f"photos/{self.photo.pk}").json()["prediction"]["receipt"]
+        self.assertEqual(receipt["crop"], crop)
+        self.assertEqual(receipt["input_sha256"], self.photo.prediction.input_sha256)
+
+    def test_the_whole_photo_is_asked_about(self) -> None:
+        self.assertEqual(self.post_json(self.path, {}).status_code, 202)
+        self.assertIsNone(self.photo.prediction.crop)
+        self.assertEqual(self.photo.predictions.count(), 2)
+
+    def test_wrong_parts_and_strangers_are_refused(self) -> None:
+        crop = {"left": 0.9, "top": 0, "width": 0.5, "height": 0.5}
+        self.assert_problem(self.post_json(self.path, {"crop": crop}), 400, "bad_crop")
+        self.assert_problem(self.post_json(self.path, {"crop": crop}, token="bob"), 404, "not_found")
 
 
 class CropTests(SiteTestCase):

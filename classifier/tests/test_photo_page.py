@@ -83,9 +83,33 @@ class PhotoPageTests(SiteTestCase):
             page = self.client.get(here).content.decode()
             self.assertRegex(page, rf'rel="{rel}"\s+href="{there}"')
 
+    def test_it_shows_what_an_answer_was_made_with(self) -> None:
+        row = answer(self.photo)
+        row.receipt = {"temperature": 0.7, "score_threshold": 3.25, "labels": ["cat", "dog"]}
+        row.crop = [0.25, 0.1, 0.5, 0.4]
+        row.save()
+        page = self.client.get(self.url)
+        for text in (
+            row.input_sha256,
+            row.preprocessing,
+            "0.7000",
+            "3.2500",
+            "cat, dog",
+            "50.0 × 40.0 % of the photo",
+        ):
+            self.assertContains(page, text)
+
+    def test_it_says_that_a_photo_is_dark_or_blurred(self) -> None:
+        answer(self.photo)
+        self.assertNotContains(self.client.get(self.url), "photo-hint")
+        Photo.objects.update(brightness=0.05, sharpness=0.2)
+        page = self.client.get(self.url)
+        self.assertContains(page, "The photo is dark.")
+        self.assertContains(page, "The photo looks blurred.")
+
     def test_the_number_of_queries_is_bounded(self) -> None:
         answer(self.photo)
-        with self.assertNumQueries(12):
+        with self.assertNumQueries(13):
             self.client.get(self.url)
 
 

@@ -1,0 +1,32 @@
+"""What an answer was made with: enough to make it again, digit for digit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from classifier.crops import stored_crop
+from classifier.models import Prediction
+
+# What the model's judge found out about this very photo; the rest of it are its settings.
+FOUND = ("score", "labels")
+
+
+def receipt_of(prediction: Prediction) -> dict[str, Any]:
+    """The receipt of a finished answer, JSON-able; ``prediction`` with its model loaded.
+
+    ``thresholds`` are the settings of the verdict besides the temperature.
+    """
+    settings = {name: value for name, value in prediction.receipt.items() if name not in FOUND}
+    part = stored_crop(prediction.crop)
+    return {
+        "model_sha256": prediction.model.sha256 if prediction.model else None,
+        "preprocessing": prediction.preprocessing,
+        "input_sha256": prediction.input_sha256,
+        "crop": part and part.shares,
+        "temperature": settings.pop("temperature", None),
+        "thresholds": settings,
+        "score": prediction.receipt.get("score"),
+        "labels": prediction.receipt.get("labels", []),
+        "seconds": prediction.seconds,
+        "answered_at": prediction.finished_at and prediction.finished_at.isoformat(),
+    }
