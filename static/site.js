@@ -42,6 +42,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   tellLocally(document);
   document.body.addEventListener("htmx:afterSwap", (event) => tellLocally(event.target));
+  document.body.addEventListener("htmx:oobAfterSwap", (event) => tellLocally(event.target));
 
   // Tick all, and a count beside the button that acts on the ticked ones.
   for (const form of document.querySelectorAll("form[data-select]")) {
