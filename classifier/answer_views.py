@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
+from classifier import rates
 from classifier.batch_views import SignedInRequest
 from classifier.crops import PRESETS, Crop, CropRefused, read_crop
 from classifier.media import photos_seen_by, serve
@@ -23,6 +24,9 @@ from classifier.predictions import AskedTooOften, ask_again
 def photo_ask(request: SignedInRequest, pk: UUID) -> HttpResponse:
     """Ask today's model again: about the whole photo, or the part that the form names."""
     photo = get_object_or_404(photos_seen_by(request.user), pk=pk, owner=request.user)
+    if wait := rates.seconds_to_wait(request, 1):
+        messages.error(request, rates.wait_in_words(wait))
+        return redirect(photo)
     try:
         ask_again(photo, posted_crop(request, photo))
     except (CropRefused, AskedTooOften) as error:

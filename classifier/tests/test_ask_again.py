@@ -13,6 +13,7 @@ from cifarsite.test import ApiTestCase, SiteTestCase, answer, image_bytes
 from classifier import predictions
 from classifier.crops import Crop, CropRefused, read_crop
 from classifier.history import remove_photos
+from classifier.looks import look_at
 from classifier.models import Photo, Prediction
 from classifier.uploads import upload_photo
 from training.engine.preprocessing import make_input
@@ -113,6 +114,7 @@ class PageTests(SiteTestCase):
         self.client.force_login(self.bob)
         self.assertEqual(self.client.get(f"{self.url}inputs/{self.first.pk}/").status_code, 404)
         self.assertEqual(self.client.post(f"{self.url}ask/").status_code, 404)
+        look_at(self.photo, by=self.charlie, reason="The owner asked for help.")
         self.client.force_login(self.charlie)
         self.assertNotContains(self.client.get(self.url), "crop-tool")
         self.assertEqual(self.client.post(f"{self.url}ask/").status_code, 404)
