@@ -68,16 +68,16 @@ def predictor(version: ModelVersion) -> Predictor:
     Raises:
         ModelFileError: see ``model_file``.
     """
-    return _loaded(version.pk, version.sha256)
+    return _loaded(version.pk, version.sha256, json.dumps(version.card["judge"]))
 
 
 @lru_cache(maxsize=2)
-def _loaded(pk: int, sha256: str) -> Predictor:
+def _loaded(pk: int, sha256: str, judge: str) -> Predictor:
     from training.engine.predictor import Predictor
     from training.engine.verdict import Judge
 
     version = ModelVersion.objects.get(pk=pk)
-    made = Predictor(model_file(version), Judge.from_card(version.card["judge"]))
+    made = Predictor(model_file(version), Judge.from_card(json.loads(judge)))
     made.warm_up()
     return made
 
@@ -91,19 +91,22 @@ def register(package: Package, *, job: TrainingJob | None, name: str = "") -> Mo
 def install_pretrained() -> list[ModelVersion]:
     """Register the models that ship with the project; the first becomes champion if there is none.
 
+    A model that is there already gets the card of this release: its calibration may have become better.
+
     Returns:
         What was new.
     """
-    known = set(ModelVersion.objects.values_list("sha256", flat=True))
+    known = {version.sha256: version for version in ModelVersion.objects.all()}
     installed = []
     for folder in sorted(PRETRAINED_DIR.iterdir()):
         if not (folder / "card.json").is_file():
             continue
         card = shipped_card(folder.name)
+        test = json.loads((folder / "test.json").read_text())
         if card["sha256"] in known:
+            _renew(known[card["sha256"]], card, test)
             continue
         content = shipped_file(folder.name).read_bytes()
-        test = json.loads((folder / "test.json").read_text())
         name = f"{folder.name}-shipped-{card['sha256'][:6]}"
         installed.append(_register(content, card, test, name=name, job=None, dataset=None))
     _crown_shipped()
@@ -176,6 +179,18 @@ def _register(
                 figures=test,
             )
     return version
+
+
+def _renew(version: ModelVersion, card: dict[str, Any], test: dict[str, Any]) -> None:
+    """Give a shipped version the card that ships now; a report with single answers stays as it is."""
+    if version.card == card or version.job_id is not None:
+        return
+    with transaction.atomic():
+        ModelVersion.objects.filter(pk=version.pk).update(card=card)
+        for report in version.reports.filter(dataset_sha256=card["data"]["sha256"]):
+            if "panels" not in report.figures:
+                report.figures = test
+                report.save(update_fields=["figures"])
 
 
 def _fetch(sha256: str, path: Path) -> None:

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.engine import calibration
+from training.engine.calibration import Calibration
 from training.engine.data import CLASS_NAMES
 from training.engine.predictor import Predictor
 from training.engine.preprocessing import make_inputs
+from training.engine.verdict import oddness
 
 CHUNK = 1_000
 ANIMALS = tuple(CLASS_NAMES.index(n) for n in ("bird", "cat", "deer", "dog", "frog", "horse"))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a model made of images, before any calibration; one row an image.
+
+    Attributes:
+        features: float32 [N, D]; logits: float32 [N, 10].
+        oddness: float64 [N], of the inputs, see ``training.engine.verdict``.
+    """
+
+    features: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    oddness: NDArray[np.float64]
 
 
 def evaluate(predictor: Predictor, images: NDArray[np.uint8], labels: NDArray[Any]) -> dict[str, Any]:
@@ -27,27 +44,37 @@ def evaluate(predictor: Predictor, images: NDArray[np.uint8], labels: NDArray[An
         See ``figures``.
     """
     _, logits = predictor.forward(images)
-    return figures(logits, labels, predictor.judge.temperature)
+    return figures(logits, labels, predictor.judge.calibration)
+
+
+def see(
+    predictor: Predictor, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], preprocessing: str
+) -> Seen:
+    """Run images of any size through the model, in chunks to bound memory."""
+    parts = []
+    for start in range(0, len(images), CHUNK):
+        inputs = make_inputs(images[start : start + CHUNK], preprocessing)
+        parts.append((*predictor.forward(inputs), oddness(inputs)))
+    features, logits, odd = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Seen(features, logits, odd)
 
 
 def forward(
     predictor: Predictor, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], preprocessing: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Features [N, D] and logits [N, 10] of images of any size, made in chunks to bound memory."""
-    parts = [
-        predictor.forward(make_inputs(images[start : start + CHUNK], preprocessing))
-        for start in range(0, len(images), CHUNK)
-    ]
-    return np.concatenate([f for f, _ in parts]), np.concatenate([o for _, o in parts])
+    """Features [N, D] and logits [N, 10] of images of any size."""
+    seen = see(predictor, images, preprocessing)
+    return seen.features, seen.logits
 
 
-def figures(logits: NDArray[Any], labels: NDArray[Any], temperature: float) -> dict[str, Any]:
+def figures(logits: NDArray[Any], labels: NDArray[Any], fitted: Calibration) -> dict[str, Any]:
     """All figures that follow from logits float [N, 10] and labels [N].
 
-    Shares go from 0 to 1, losses are in nats, ``interval`` is the 95 % Wilson interval.
+    Shares go from 0 to 1, losses are in nats, ``interval`` is the 95 % Wilson interval; 'before' is the
+    plain softmax.
     """
     labels = labels.astype(int)
-    probabilities = calibration.softmax(logits, temperature)
+    probabilities = fitted.probabilities(logits)
     before = calibration.softmax(logits)
     predicted = probabilities.argmax(axis=1)
     right = predicted == labels

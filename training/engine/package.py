@@ -21,12 +21,15 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from training.engine.calibration import expected_calibration_error, held_out_probabilities
 from training.engine.data import Cifar10, TrainingData
-from training.engine.evaluate import figures, forward
+from training.engine.evaluate import figures, see
 from training.engine.fit import Fitted
 from training.engine.flops import forward_flops
+from training.engine.photo_set import PhotoSet
 from training.engine.predictor import Predictor
 from training.engine.recipe import Recipe
+from training.engine.trust import trust_figures
 from training.engine.verdict import Judge
 
 CARD_FORMAT = 1
@@ -45,24 +48,25 @@ class Package:
 
 
 def package(
-    fitted: Fitted, recipe: Recipe, values: Mapping[str, Any], cifar: Cifar10, data: TrainingData
+    fitted: Fitted,
+    recipe: Recipe,
+    values: Mapping[str, Any],
+    cifar: Cifar10,
+    data: TrainingData,
+    photos: PhotoSet | None = None,
 ) -> Package:
     """Save, calibrate on the validation part, and look at the test split, once.
 
     Args:
         cifar: for its test split and its hash; data: what the run was trained and validated on.
+        photos: measured, too, where there are any; they choose nothing.
     """
     content = saved(fitted.model)
     sha256 = hashlib.sha256(content).hexdigest()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         path.write_bytes(content)
-        predictor = Predictor(path)
-    val_features, val_logits = forward(predictor, data.x_val, recipe.preprocessing)
-    judge = Judge.fit(val_features, val_logits, data.y_val)
-    validation = figures(val_logits, data.y_val, judge.temperature)
-    _, test_logits = forward(predictor, cifar.x_test, recipe.preprocessing)
-    test = figures(test_logits, cifar.y_test, judge.temperature)
+        judged = judge_and_measure(path, recipe.preprocessing, cifar, data, photos)
     card = {
         "format": CARD_FORMAT,
         "recipe": recipe.name,
@@ -70,7 +74,6 @@ def package(
         "parameters": dict(values),
         "preprocessing": recipe.preprocessing,
         "input_shape": list(fitted.model.input_shape[1:]),
-        "judge": judge.settings(),
         "data": {
             "name": "CIFAR-10",
             "sha256": cifar.sha256,
@@ -81,8 +84,7 @@ def package(
         "history": fitted.history,
         "best_epoch": fitted.best_epoch,
         "seconds": sum(fitted.history["seconds"]),
-        "validation": _summary(validation),
-        "test": _summary(test),
+        **judged.card,
         "weights": fitted.model.count_params(),
         "layers": layer_table(fitted.model),
         "flops": {
@@ -98,7 +100,44 @@ def package(
             "cores": os.cpu_count(),
         },
     }
-    return Package(content, sha256, card, test)
+    return Package(content, sha256, card, judged.test)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's calibration and thresholds, and its figures with them.
+
+    Attributes:
+        card: the card's parts 'judge', 'validation', 'test', 'verdicts' and, with photos, 'photos'.
+        test: all figures on the test split.
+    """
+
+    card: dict[str, Any]
+    test: dict[str, Any]
+
+
+def judge_and_measure(
+    path: Path, preprocessing: str, cifar: Cifar10, data: TrainingData, photos: PhotoSet | None = None
+) -> Judged:
+    """Fit calibration and thresholds to the validation part, then measure a ``.keras`` file."""
+    predictor = Predictor(path)
+    validation = see(predictor, data.x_val, preprocessing)
+    predictor.judge = Judge.fit(validation.logits, data.y_val, validation.oddness)
+    fitted = predictor.judge.calibration
+    of_validation = _summary(figures(validation.logits, data.y_val, fitted))
+    # An image that took part in the fit flatters it: each is judged by a fit on the others.
+    held_out = held_out_probabilities(validation.logits, data.y_val)
+    of_validation["ece_held_out"] = expected_calibration_error(held_out, data.y_val)
+    seen = see(predictor, cifar.x_test, preprocessing)
+    test = figures(seen.logits, cifar.y_test, fitted)
+    trusted = trust_figures(predictor, preprocessing, (validation, data.y_val), (seen, cifar.y_test), photos)
+    card = {
+        "judge": predictor.judge.settings(),
+        "validation": of_validation,
+        "test": _summary(test),
+        **trusted,
+    }
+    return Judged(card, test)
 
 
 def saved(model: keras.Model) -> bytes:

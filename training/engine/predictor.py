@@ -11,9 +11,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from training.engine.calibration import softmax
 from training.engine.data import CLASS_NAMES
-from training.engine.verdict import Judge
+from training.engine.verdict import Judge, oddness
 
 # Fixed sizes, so that TensorFlow compiles each once; a batch is padded to the next.
 BATCH_SIZES = (1, 8, 64, 256)
@@ -29,7 +28,7 @@ class Answers:
         verdicts: 'recognised', 'unsure' or 'none_of_the_ten'.
         sets: bool [N, 10], the labels that together hold the right one in 95 %.
         scores: float64 [N], how much the image is like the ten classes; higher is more.
-        settings: temperature and thresholds that were used.
+        settings: calibration and thresholds that were used.
     """
 
     probabilities: NDArray[np.float64]
@@ -53,7 +52,7 @@ class Predictor:
 
     Args:
         path: a file whose hash the caller has checked: only this site's own files.
-        judge: temperature and thresholds of the model's card; None: uncalibrated, no verdict
+        judge: calibration and thresholds of the model's card; None: uncalibrated, no verdict
             but by the plain softmax.
     """
 
@@ -104,7 +103,7 @@ class Predictor:
             ValueError: another shape or dtype.
         """
         features, logits = self.forward(images)
-        probabilities = softmax(logits, self.judge.temperature)
-        scores = self.judge.scores(features, logits)
+        probabilities = self.judge.calibration.probabilities(logits)
+        scores = self.judge.scores(logits, oddness(images))
         verdicts, sets = self.judge.verdicts(probabilities, scores)
         return Answers(probabilities, features, verdicts, sets, scores, self.judge.settings())

@@ -69,8 +69,9 @@ def measure(
     say(f"Looking at {len(images):,} images.")
     labels = np.asarray(images.labels).astype(int)
     features, logits = forward(predictor, images.images, preprocessing)
-    found = figures(logits, labels, predictor.judge.temperature)
-    probabilities = calibration.softmax(logits, predictor.judge.temperature)
+    fitted = predictor.judge.calibration
+    found = figures(logits, labels, fitted)
+    probabilities = fitted.probabilities(logits)
     say("Drawing curves and slices.")
     embedding, explained = project(features)
     found["panels"] = {

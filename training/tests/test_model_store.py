@@ -16,7 +16,7 @@ def shipped(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(model_store, "PRETRAINED_DIR", tmp_path / "pretrained")
     monkeypatch.setattr(model_store, "SHIPPED_CHAMPION", "made")
 
-    def ship(content, name="made"):
+    def ship(content, name="made", **more):
         import hashlib
 
         folder = tmp_path / "pretrained" / name
@@ -29,6 +29,7 @@ def shipped(settings, tmp_path, monkeypatch):
             "data": {"sha256": "1" * 64},
             "validation": figures,
             "test": figures,
+            **more,
         }
         (folder / "model.keras").write_bytes(content)
         (folder / "card.json").write_text(json.dumps(card))
@@ -70,6 +71,15 @@ def test_a_promoted_model_stays_when_a_newer_one_ships(shipped):
     shipped(b"two")
     model_store.install_pretrained()
     assert live() == other
+
+
+def test_a_better_calibration_of_a_known_model_replaces_the_one_before(shipped):
+    shipped(b"one", judge={"temperature": 1.0})
+    model_store.install_pretrained()
+    shipped(b"one", judge={"temperature": 0.7})
+    assert model_store.install_pretrained() == []
+    assert live().card["judge"] == {"temperature": 0.7}
+    assert ModelVersion.objects.count() == Promotion.objects.count() == 1
 
 
 def test_a_damaged_shipped_file_is_refused(shipped, tmp_path):

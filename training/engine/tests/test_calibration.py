@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from training.engine import calibration
+from training.engine.calibration import Calibration
 from training.engine.verdict import Judge
 
 
@@ -59,13 +60,71 @@ def test_softmax_survives_large_logits():
     assert calibration.softmax(np.array([[1e4, 0.0], [-1e4, 0.0]])).tolist() == [[1, 0], [0, 1]]
 
 
+def bent(n, seed=0):
+    """Answers whose confidence is wrong in a way that no temperature can mend."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (n, 10))
+    plain = calibration.softmax(logits)
+    truth = Calibration(1.0, -0.8, 1.4, -1.7).probabilities(logits)
+    labels = (truth.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    assert calibration.expected_calibration_error(plain, labels) > 0.02
+    return logits, labels
+
+
+def test_a_bend_mends_what_the_temperature_cannot():
+    logits, labels = bent(40_000)
+    fresh, truth = bent(40_000, seed=1)
+    with_temperature = Calibration(calibration.fit_temperature(logits, labels)).probabilities(fresh)
+    fitted = Calibration.fit(logits, labels).probabilities(fresh)
+    assert calibration.expected_calibration_error(fitted, truth) < 0.01
+    assert calibration.expected_calibration_error(with_temperature, truth) > 0.015
+
+
+def test_bent_probabilities_add_up_to_one_and_keep_the_order():
+    logits, _ = bent(5_000)
+    plain = calibration.softmax(logits)
+    made = Calibration(0.8, -2.0, 1.5, -2.0).probabilities(logits)
+    np.testing.assert_allclose(made.sum(axis=1), 1)
+    assert (made.argmax(axis=1) == plain.argmax(axis=1)).all()
+    assert made.min() >= 0
+
+
+def test_a_bend_never_calls_a_surer_answer_less_sure():
+    confidence = np.linspace(0.101, 0.9999, 2_000)
+    rest = np.log((1 - confidence) / 9)
+    logits = np.concatenate([np.log(confidence)[:, None], np.tile(rest[:, None], 9)], axis=1)
+    made = Calibration(1.0, -1.2, 1.4, -1.5).probabilities(logits).max(axis=1)
+    assert (np.diff(made) > -1e-12).all()
+
+
+def test_nothing_is_bent_where_all_answers_are_right():
+    logits = 20 * np.eye(10)
+    assert Calibration.fit(logits, np.arange(10)).shift == 0
+
+
+def test_an_image_does_not_judge_itself():
+    logits, labels = bent(2_500)
+    held_out = calibration.held_out_probabilities(logits, labels)
+    own = Calibration.fit(logits, labels).probabilities(logits)
+    assert calibration.log_loss(held_out, labels) > calibration.log_loss(own, labels)
+
+
 def test_the_judges_threshold_lets_the_stated_share_of_right_images_go():
     logits, labels = drawn(20_000, 1.0)
-    features = np.zeros((len(logits), 4))
-    judge = Judge.fit(features, logits, labels)
-    probabilities = calibration.softmax(logits, judge.temperature)
-    verdicts, sets = judge.verdicts(probabilities, judge.scores(features, logits))
+    oddness = np.zeros(len(logits))
+    judge = Judge.fit(logits, labels, oddness)
+    probabilities = judge.calibration.probabilities(logits)
+    verdicts, sets = judge.verdicts(probabilities, judge.scores(logits, oddness))
     assert verdicts.count("none_of_the_ten") / len(verdicts) == pytest.approx(0.05, abs=0.002)
     recognised = np.array(verdicts) == "recognised"
     assert (sets[recognised].sum(axis=1) == 1).all()
     assert Judge.from_card(judge.settings()) == judge
+
+
+def test_a_card_of_before_answers_as_it_did():
+    logits, _ = drawn(100, 1.0)
+    judge = Judge.from_card({"temperature": 0.7, "set_threshold": 0.2, "score_threshold": 3.0})
+    np.testing.assert_array_equal(judge.calibration.probabilities(logits), calibration.softmax(logits, 0.7))
+    np.testing.assert_allclose(
+        judge.scores(logits, np.full(100, 9.0)), np.log(np.exp(logits).sum(axis=1)), rtol=1e-12
+    )
