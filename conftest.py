@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -184,6 +185,43 @@ def _tables_can_be_emptied_between_tests() -> Iterator[None]:
         patch.setattr(TransactionTestCase, "_fixture_teardown", allowed)
         # A TestCase rolls back instead: it keeps its own.
         yield
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """An S3-compatible server of its own with the bucket `photos`; its address."""
+    port = free_port()
+    argv = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: accepts(port), "The S3 server")
+        address = f"http://127.0.0.1:{port}"
+        s3_client(address).create_bucket(Bucket="photos")
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+
+
+S3_KEYS = {
+    "AWS_ACCESS_KEY_ID": "tests",
+    "AWS_SECRET_ACCESS_KEY": "tests",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    # Nothing is asked of the network's own address for keys.
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+def s3_client(address: str) -> Any:
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=address,
+        aws_access_key_id="tests",
+        aws_secret_access_key="tests",
+        region_name="us-east-1",
+    )
 
 
 @pytest.fixture(scope="session")

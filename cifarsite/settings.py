@@ -160,7 +160,16 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 3)
+    # Where the link is cut, nobody says so: a connection that hears nothing for these seconds is
+    # given up, or a worker would wait for a quarter of an hour.
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 3,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+        **DATABASES["default"].get("OPTIONS", {}),
+    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Shared by all processes, or rates would be counted a process.
@@ -193,14 +202,16 @@ STORAGES: dict[str, Any] = {
 }
 if STORAGE_URL:
     one_of("STORAGE_URL", STORAGE_URL, ("s3",))
+    if not urlsplit(STORAGE_URL).netloc:
+        raise ImproperlyConfigured(
+            f"STORAGE_URL is {STORAGE_URL!r}, expected s3://bucket or s3://bucket/folder."
+        )
     STORAGES["default"] = {
-        "BACKEND": "storages.backends.s3.S3Storage",
+        "BACKEND": "training.s3_files.S3Files",
         "OPTIONS": {
             "bucket_name": urlsplit(STORAGE_URL).netloc,
             "location": urlsplit(STORAGE_URL).path.strip("/"),
             "endpoint_url": os.environ.get("S3_ENDPOINT_URL") or None,
-            "default_acl": None,
-            "file_overwrite": True,
         },
     }
 if TESTING:

@@ -6,6 +6,8 @@ admin.autodiscover()
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.site_header = admin.site.site_title = "cifarsite"
 
+handler500 = "classifier.outage.error_page"
+
 urlpatterns = [
     path("", include("classifier.urls")),
     path("", include("training.urls")),

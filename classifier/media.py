@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.cache import get_conditional_response
 
 from classifier.models import AuditEntry, Correction, Photo, User
+from training.storage import StorageAway
 
 # The line of the audit log that opens one photo to one member of staff, and for how long.
 LOOKED_AT = "photo_looked_at"
@@ -54,6 +55,8 @@ def serve(
     if response is None:
         try:
             opened = file.open("rb")
+        except StorageAway:
+            raise
         except (OSError, ValueError) as error:
             raise Http404("The file is gone.") from error
         ending = PurePath(file.name or "").suffix

@@ -27,6 +27,7 @@ from training.engine.data import CLASS_NAMES
 from training.engine.preprocessing import to_array
 from training.messages import publish
 from training.models import ModelVersion
+from training.storage import StorageAway
 
 if TYPE_CHECKING:
     from training.engine.predictor import Predictor
@@ -108,7 +109,11 @@ def predict_pending(worker: str) -> int:
             logger.warning("No model is installed: photos wait. Run 'manage.py install_pretrained'.")
             break
         # Loaded before the claim, so that loading does not eat into the lease.
-        predictor = model_store.predictor(champion)
+        try:
+            predictor = model_store.predictor(champion)
+        except StorageAway as error:
+            logger.warning("The model cannot be fetched now, photos wait: %s", error)
+            break
         rows = leases.claim(
             claimable().order_by("priority", "id"),
             worker=worker,
@@ -117,7 +122,13 @@ def predict_pending(worker: str) -> int:
         )
         if not rows:
             break
-        _answer(rows, champion, predictor)
+        try:
+            _answer(rows, champion, predictor)
+        except StorageAway as error:
+            # No photo is at fault, and the next look would find the same: the sweeper asks again.
+            leases.release(_open_of(rows), status=Status.QUEUED)
+            logger.warning("%d photos wait for the store of files: %s", len(rows), error)
+            break
         answered += len(rows)
     return answered
 
@@ -162,6 +173,8 @@ def _answer(rows: list[Prediction], champion: ModelVersion, predictor: Predictor
             row.photo = photos[row.photo_id]
             arrays.append(_input_array(row, champion.preprocessing))
             readable.append(row)
+        except StorageAway:
+            raise
         except (OSError, KeyError, ValueError) as error:
             logger.exception("The model input of prediction %s cannot be read.", row.pk)
             _fail(row, "input_unreadable", f"The stored photo cannot be read ({error}). Upload it again.")
@@ -181,7 +194,7 @@ def _answer(rows: list[Prediction], champion: ModelVersion, predictor: Predictor
         row.receipt = answers.receipt(number)
         row.seconds = seconds
         row.finished_at = timezone.now()
-    Prediction.objects.filter(claim=rows[0].claim, status=Status.RUNNING).bulk_update(
+    _open_of(rows).bulk_update(
         readable,
         [
             "status",
@@ -198,6 +211,11 @@ def _answer(rows: list[Prediction], champion: ModelVersion, predictor: Predictor
             "preprocessing",
         ],
     )
+
+
+def _open_of(rows: list[Prediction]) -> QuerySet[Prediction]:
+    """Those of a claim that are still its owner's."""
+    return Prediction.objects.filter(claim=rows[0].claim, status=Status.RUNNING)
 
 
 def _input_array(row: Prediction, preprocessing: str) -> np.ndarray:

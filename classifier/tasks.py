@@ -9,6 +9,7 @@ from django.db import DatabaseError
 
 from classifier import predictions, unpacking
 from training import model_store
+from training.storage import StorageAway
 
 logger = logging.getLogger(__name__)
 _queues: set[str] = set()
@@ -43,5 +44,5 @@ def load_model(**kwargs: Any) -> None:
         champion = model_store.champion()
         if champion:
             model_store.predictor(champion)
-    except (model_store.ModelFileError, DatabaseError) as error:
+    except (model_store.ModelFileError, StorageAway, DatabaseError) as error:
         logger.warning("The model could not be loaded yet: %s", error)

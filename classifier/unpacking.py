@@ -27,6 +27,7 @@ from classifier.models import Batch, BatchItem, Photo, Prediction
 from classifier.uploads import clean_filename, store_photo
 from training import leases
 from training.model_store import live_preprocessing
+from training.storage import StorageAway
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +57,15 @@ def unpack_slice(worker: str) -> int:
     # Before the work, so that an idle worker takes the next ones meanwhile.
     wake_unpacking()
     batch = Batch.objects.select_related("owner").get(pk=items[0].batch_id)
-    with translation.override(batch.owner.language or settings.LANGUAGE_CODE):
-        _store_all(batch, items, worker)
+    try:
+        with translation.override(batch.owner.language or settings.LANGUAGE_CODE):
+            _store_all(batch, items, worker)
+    except StorageAway as error:
+        # No entry is at fault: they go back uncharged, and the sweeper asks again.
+        mine = BatchItem.objects.filter(claim=items[0].claim, status=Status.RUNNING)
+        leases.release(mine, status=Status.QUEUED)
+        logger.warning("Entries of archives wait for the store of files: %s", error)
+        return 0
     predictions.predict_pending(worker)
     finish_if_over(batch)
     return len(items)

@@ -18,10 +18,12 @@ from classifier.models import Photo, Prediction, User
 from classifier.predictions import request_prediction
 from classifier.stored_files import remove_files
 from training.model_store import live_preprocessing
+from training.storage import StorageAway
 
 logger = logging.getLogger(__name__)
 
 UNNAMED = "photo"
+BUSY = _("The site cannot take photos in at the moment. Nothing was stored; try again in a minute.")
 
 
 def upload_photo(
@@ -50,12 +52,13 @@ def upload_photo(
         checked = check_isolated(file, preprocessing=preprocessing)
     except DecoderUnavailable as error:
         logger.exception("No decoder process could be started.")
-        raise ImageRefused(
-            "busy",
-            _("The site cannot take photos in at the moment. Nothing was stored; try again in a minute."),
-        ) from error
+        raise ImageRefused("busy", BUSY) from error
     name = clean_filename(filename or getattr(file, "name", "") or "")
-    return store_photo(owner, checked, filename=name, preprocessing=preprocessing, priority=priority)
+    try:
+        return store_photo(owner, checked, filename=name, preprocessing=preprocessing, priority=priority)
+    except StorageAway as error:
+        logger.warning("A photo could not be stored: %s", error)
+        raise ImageRefused("busy", BUSY) from error
 
 
 def store_photo(

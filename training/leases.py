@@ -64,6 +64,19 @@ def renew(row: Leased) -> bool:
     return owned(row).update(lease_expires_at=_lease_end()) == 1
 
 
+def release(rows: QuerySet[Row], **changes: object) -> int:
+    """Give back what nobody can work on now; the attempt is not charged.
+
+    Args:
+        rows: those of one's own claim that are still open.
+        changes: what else to write, such as the state that they wait in.
+
+    Returns:
+        How many rows it was.
+    """
+    return rows.update(claim=None, lease_expires_at=None, attempt=F("attempt") - 1, **changes)
+
+
 def beat(name: str, queues: list[str], started_at: datetime) -> None:
     """Note that a worker is alive."""
     Worker.objects.update_or_create(

@@ -29,12 +29,14 @@ from training.engine.package import SPLIT_SEED, Package, package
 from training.engine.recipe import ParameterError, Recipe
 from training.engine.report import Measured
 from training.models import Epoch, ModelVersion, TrainingJob
+from training.storage import StorageAway
 from training.usage import Usage
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
+AWAY = (*DATABASE_AWAY, StorageAway)
 # Seconds between two writes of the progress, and the longest a row waits for the database.
 PROGRESS_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
@@ -100,6 +102,8 @@ def reason(error: Exception) -> tuple[str, str]:
         return "parameters", str(error)
     if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
         return "out_of_memory", "The run needed more memory than it may take: choose a smaller batch_size."
+    if isinstance(error, StorageAway):
+        return "storage_away", "The store of files does not answer: resume the job when it does."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "disk_full", "The disk is full: make room, then resume the job."
     return "error", f"{type(error).__name__}: {error}"
@@ -310,14 +314,14 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def _patiently(write: Callable[[], Result]) -> Result:
-    """Write again and again while the database is away, for a minute at most."""
+    """Write again and again while the database or the store of files is away, for a minute at most."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return write()
-        except DATABASE_AWAY:
+        except AWAY as error:
             if time.monotonic() > deadline:
                 raise
-            logger.warning("The database does not answer; it is tried again.", exc_info=True)
+            logger.warning("It is tried again: %s", error)
             connection.close()
             time.sleep(1)

@@ -45,6 +45,7 @@ class ProblemsOnly:
             404: ("not_found", _("There is no such address: see /api/docs.")),
             405: ("method_not_allowed", _("This address does not know this method: see Allow.")),
             413: ("too_large", _("The request is too large: send fewer files at once.")),
+            503: ("away", _("A part of the site does not answer at the moment. Try again in a minute.")),
         }.get(status, ("error", _("The site could not do this. It has been noted; try again later.")))
         kept = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
         return problem_response(status, code, detail, headers=kept)
