@@ -272,7 +272,8 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
             raise StopTraining
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        row = self._row(epoch + 1, logs or {})
+        logs = logs or {}
+        row = self._row(epoch + 1, logs)
         if not math.isfinite(row.val_loss):
             raise TrainingError(f"The validation loss became {row.val_loss}: try a smaller learning rate.")
 
@@ -290,7 +291,8 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
         self.say(
             f"epoch {row.number}/{self.epochs}  loss {row.loss:.4f}  accuracy {row.accuracy:.4f}  "
             f"val_loss {row.val_loss:.4f}  val_accuracy {row.val_accuracy:.4f}  "
-            f"rate {row.learning_rate:.3g}  {row.images_per_second:.0f} images/s  {row.seconds:.1f} s"
+            f"rate {row.learning_rate:.3g}  {row.images_per_second:.0f} images/s  {row.seconds:.1f} s  "
+            f"{logs['waiting']:.1%} of it waiting for data"
         )
         _patiently(self._look_at_flags)
         if self.stopping:

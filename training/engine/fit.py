@@ -37,7 +37,9 @@ class Fitted:
     """A trained model with the weights of its best epoch.
 
     Attributes:
-        history: lists of one number an epoch, in the shape of Keras' ``History.history``.
+        history: lists of one number an epoch, in the shape of Keras' ``History.history``; beside
+            Keras' own ``learning_rate``, ``seconds`` (validation included), ``images_per_second``
+            and ``waiting``, the share of the training time, 0 to 1, in which no batch was ready.
         best_epoch: counted from 1, the highest validation accuracy.
         flops: what the training cost, see ``training.engine.flops``.
     """
@@ -88,7 +90,7 @@ def fit(
             _build_from_local_batch(model, next(recipe.batches(data, values, first_epoch)))
         with contextlib.suppress(StopTraining):
             model.fit(
-                _training_batches(recipe, data, values, first_epoch),
+                _training_batches(recipe, data, values, first_epoch, state.made),
                 steps_per_epoch=steps,
                 initial_epoch=first_epoch,
                 epochs=int(values["epochs"]),
@@ -124,6 +126,8 @@ class _State(keras.callbacks.Callback):  # type: ignore[misc]
         self.averaged = averaged
         self.folder = folder
         self.history_: dict[str, list[float]] = {}
+        self.made: list[float] = []  # when each batch was ready, in the clock of time.monotonic
+        self.steps = 0
         self.best: list[Any] = []
         self.average: list[Any] = []
 
@@ -165,11 +169,17 @@ class _State(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.started = time.monotonic()
+        self.waited = 0.0
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.asked = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             raise TrainingError(f"The loss became {loss} at step {batch + 1}: try a smaller learning rate.")
+        self.waited += max(0.0, self.made[self.steps] - self.asked)
+        self.steps += 1
 
     def on_test_begin(self, logs: Any = None) -> None:
         self.seconds = time.monotonic() - self.started
@@ -180,6 +190,7 @@ class _State(keras.callbacks.Callback):  # type: ignore[misc]
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         logs["seconds"] = time.monotonic() - self.started
         logs["images_per_second"] = self.images / self.seconds
+        logs["waiting"] = self.waited / self.seconds
         for name, value in logs.items():
             self.history_.setdefault(name, []).append(float(value))
         if self.best_epoch == epoch + 1:
@@ -214,13 +225,19 @@ def _build_from_local_batch(model: keras.Model, batch: Batch) -> None:
 
 
 def _training_batches(
-    recipe: Recipe, data: TrainingData, values: Values, first_epoch: int
+    recipe: Recipe, data: TrainingData, values: Values, first_epoch: int, made: list[float]
 ) -> tf.data.Dataset:
-    """All batches from ``first_epoch`` (counted from 0) to the end of the run."""
+    """All batches from ``first_epoch`` (counted from 0) to the end of the run.
+
+    Args:
+        made: gets the time when each batch was ready.
+    """
 
     def generate() -> Iterator[Batch]:
         for epoch in range(first_epoch, int(values["epochs"])):
-            yield from recipe.batches(data, values, epoch)
+            for batch in recipe.batches(data, values, epoch):
+                made.append(time.monotonic())
+                yield batch
 
     x, y = next(recipe.batches(data, values, first_epoch))
     signature = (

@@ -2,6 +2,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -118,3 +119,14 @@ def test_two_checkpoints_are_kept(tmp_path):
         checkpoints.save(tmp_path, checkpoints.Checkpoint(epoch, {"model/0": np.full(3, epoch)}, {}))
     assert len(list(tmp_path.iterdir())) == 2
     assert latest(tmp_path).arrays["model/0"][0] == 4
+
+
+def test_it_says_how_much_of_the_time_was_spent_waiting_for_data():
+    def late(data, values, epoch):
+        for batch in RECIPE.batches(data, values, epoch):
+            time.sleep(0.2)
+            yield batch
+
+    history = fit(replace(RECIPE, batches=late), small_training_data(), {"epochs": 2}).history
+    assert len(history["waiting"]) == 2
+    assert all(0.5 < share <= 1 for share in history["waiting"][1:])
