@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+# Where the site keeps what it writes: database, files, models, messages; default: var/ in the project.
 VAR_DIR = Path(os.environ.get("VAR_DIR", BASE_DIR / "var")).resolve()
 
 env = environ.Env()
@@ -70,13 +71,19 @@ def kept_secret_key() -> str:
 
 
 TESTING = "pytest" in sys.modules
+# Django's own error pages, which show code and settings: for development alone.
 DEBUG = switch("DEBUG", False)
 # On where people reach the site by https: secure cookies, HSTS, redirect from http.
 HTTPS = switch("HTTPS", False)
+# Signs sessions and links; empty: made at the first start and kept in VAR_DIR, readable by its owner.
 SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret_key()
+# Former keys, still accepted while a new SECRET_KEY takes over.
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+# Names and addresses by which people reach the site.
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+# Where `make run` answers, on this machine alone.
 PORT = number("PORT", 8000, 1)
+# Origins such as https://example.org that forms may be sent from, behind a proxy that ends https.
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # How many reverse proxies of your own stand before the site; 0: X-Forwarded-For is ignored.
 TRUSTED_PROXIES = number("TRUSTED_PROXIES", 0)
@@ -142,6 +149,7 @@ TEMPLATES = [
 
 # --- Data -----------------------------------------------------------------------------------
 
+# `postgres://user:password@host/name`; empty: SQLite in VAR_DIR.
 DATABASE_URL = os.environ.get("DATABASE_URL") or f"sqlite:///{VAR_DIR / 'db.sqlite3'}"
 one_of("DATABASE_URL", DATABASE_URL, ("sqlite", "postgres", "postgresql"))
 DATABASES: dict[str, Any] = {"default": env.db_url_config(DATABASE_URL)}
@@ -172,7 +180,7 @@ else:
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Shared by all processes, or rates would be counted a process.
+# What all processes share, rates among it: `redis://host:6379/1`; empty: a table of the database.
 CACHE_URL = os.environ.get("CACHE_URL", "")
 if CACHE_URL:
     one_of("CACHE_URL", CACHE_URL, ("redis", "rediss"))
@@ -194,7 +202,10 @@ else:
         }
     }
 
+# `s3://bucket` or `s3://bucket/folder` for photos, models and reports; empty: files in VAR_DIR.
 STORAGE_URL = os.environ.get("STORAGE_URL", "")
+# Where an S3-compatible store answers; empty: Amazon's.
+S3_ENDPOINT_URL = os.environ.get("S3_ENDPOINT_URL", "")
 MEDIA_ROOT = VAR_DIR / "media"
 STORAGES: dict[str, Any] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -211,7 +222,7 @@ if STORAGE_URL:
         "OPTIONS": {
             "bucket_name": urlsplit(STORAGE_URL).netloc,
             "location": urlsplit(STORAGE_URL).path.strip("/"),
-            "endpoint_url": os.environ.get("S3_ENDPOINT_URL") or None,
+            "endpoint_url": S3_ENDPOINT_URL or None,
         },
     }
 if TESTING:
@@ -229,12 +240,17 @@ if CIFAR10_DIR and not Path(CIFAR10_DIR).is_dir():
 MODELS_DIR = VAR_DIR / "models"
 RUNS_DIR = VAR_DIR / "runs"
 
+# The largest photo, in MB.
 UPLOAD_MAX_MB = number("UPLOAD_MAX_MB", 20, 1)
+# The largest photo, in millions of pixels.
 UPLOAD_MAX_MEGAPIXELS = number("UPLOAD_MAX_MEGAPIXELS", 40, 1)
+# How many photos one person may have.
 QUOTA_PHOTOS = number("QUOTA_PHOTOS", 100_000, 1)
-# An archive of photos: its own size, how many files it holds, and what they unpack to in all.
+# The largest archive of photos, in MB.
 BATCH_MAX_MB = number("BATCH_MAX_MB", 2_048, 1)
+# How many files an archive may hold.
 BATCH_MAX_FILES = number("BATCH_MAX_FILES", 10_000, 1)
+# What an archive may unpack to in all, in MB.
 BATCH_MAX_UNPACKED_MB = number("BATCH_MAX_UNPACKED_MB", 20_480, 1)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
@@ -242,9 +258,10 @@ FILE_UPLOAD_TEMP_DIR = None
 
 # --- The REST API ---------------------------------------------------------------------------
 
-# Requests a minute and a day of one token; its owner may make twice as many with all of their
-# tokens together, and an address four times. Each further file of an upload counts as a request.
+# Requests a minute of one token; its owner may make twice as many with all of their tokens together,
+# and an address four times. Each further file of an upload counts as a request.
 API_RATE_BURST = number("API_RATE_BURST", 300, 1)
+# The same for a day.
 API_RATE_SUSTAINED = number("API_RATE_SUSTAINED", 20_000, 1)
 # How many requests of one web process may wait for answers at a time, of its eight threads.
 API_MAX_WAITING = number("API_MAX_WAITING", 4, 1)
@@ -257,23 +274,30 @@ CORS_EXPOSE_HEADERS = ["ETag", "Location", "Retry-After", "Idempotency-Replayed"
 
 # --- Work in the background -----------------------------------------------------------------
 
+# How often a worker says that it lives, and renews what it has claimed.
 HEARTBEAT_SECONDS = number("HEARTBEAT_SECONDS", 5, 1)
+# After how long without a sign of life a worker's work is given to another.
 LEASE_SECONDS = number("LEASE_SECONDS", 30, 2)
+# How often the sweeper looks for work that nobody has, and for what is overdue.
 SWEEP_SECONDS = number("SWEEP_SECONDS", 15, 1)
 MAX_ATTEMPTS = 3
 # Memory a training run may take, in MiB; 0: no limit.
 TRAINING_MEMORY_MB = number("TRAINING_MEMORY_MB", 0)
 # Modules with a RECIPE besides those in training/engine/recipes.
 EXTRA_RECIPES = env.list("EXTRA_RECIPES", default=[])
+# How many photos go through the model together at most.
 PREDICTION_BATCH = number("PREDICTION_BATCH", 64, 1)
 # On how many images of a set a report tries each distortion; 0: on none.
 REPORT_DISTORTED_IMAGES = number("REPORT_DISTORTED_IMAGES", 1_000)
 
-# What a challenger must meet before it goes live; see training/gate.py.
+# A challenger that is worse than the champion at this p (McNemar, same images) is refused.
 GATE_P_VALUE = read("GATE_P_VALUE", env.float, 0.05, "a number from 0 to 1")
+# The least recall of each class on the test images, 0 to 1.
 GATE_CLASS_FLOOR = read("GATE_CLASS_FLOOR", env.float, 0.5, "a number from 0 to 1")
+# The highest calibration error of a challenger on the test images, 0 to 1.
 GATE_ECE = read("GATE_ECE", env.float, 0.05, "a number from 0 to 1")
 
+# Celery's broker: `redis://host:6379/0`; empty: files in VAR_DIR, for one machine.
 BROKER_URL = os.environ.get("BROKER_URL") or "filesystem://"
 CELERY_BROKER_URL = BROKER_URL
 CELERY_TASK_IGNORE_RESULT = True
@@ -349,6 +373,7 @@ MFA_TOTP_ISSUER = "cifarsite"
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS
 USERSESSIONS_TRACK_ACTIVITY = False
 
+# How mail is sent: `smtp+tls://user:password@host:587`; empty: printed on the console.
 EMAIL_URL = os.environ.get("EMAIL_URL") or "consolemail://"
 one_of(
     "EMAIL_URL",
@@ -356,6 +381,7 @@ one_of(
     ("consolemail", "smtp", "smtp+tls", "smtp+ssl", "filemail", "memorymail", "dummymail"),
 )
 vars().update(env.email_url_config(EMAIL_URL))
+# The sender of the site's mails.
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "cifarsite@localhost")
 EMAIL_TIMEOUT = 10
 
@@ -393,6 +419,7 @@ USE_TZ = True
 
 IMPORT_EXPORT_SKIP_ADMIN_LOG = False
 
+# The least important messages that are logged: DEBUG, INFO, WARNING, ERROR or CRITICAL.
 LOG_LEVEL = os.environ.get("LOG_LEVEL", "INFO").upper()
 if LOG_LEVEL not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
     raise ImproperlyConfigured(
@@ -406,6 +433,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
 }
 
+# Where Sentry takes errors, without personal data; empty: nowhere.
 SENTRY_DSN = os.environ.get("SENTRY_DSN", "")
 if SENTRY_DSN:
     import sentry_sdk
