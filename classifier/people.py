@@ -8,23 +8,31 @@ import logging
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from allauth.account.models import EmailAddress
 from allauth.usersessions.models import UserSession
-from django.db.models import Count, F, Q
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
+from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models.fields.files import FieldFile
 from django.db.models.functions import TruncMonth
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from classifier import audit, exports
+from classifier import audit, exports, personal_data
 from classifier.batches import remove_archive
 from classifier.corrections import NOT_SURE, consent
 from classifier.history import history, remove_photos
-from classifier.models import CLASS_CHOICES, Prediction, User
+from classifier.models import CLASS_CHOICES, Example, Prediction, User
 
 logger = logging.getLogger(__name__)
 
 REMOVED_AT_ONCE = 500
+# How long a sign-up waits for its address to be confirmed.
+UNCONFIRMED = timedelta(days=30)
 
 
 class LastAdministrator(Exception):
@@ -92,45 +100,53 @@ class _Pipe(io.RawIOBase):
 
 
 def export(user: User) -> Iterator[bytes]:
-    """A ZIP in pieces, never whole in memory: account, answers, corrections, photos."""
+    """A ZIP in pieces, never whole in memory: the account, each table's rows, answers, and files."""
     pipe = _Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("account.json", json.dumps(account(user), indent=2, ensure_ascii=False))
         yield pipe.taken()
-        with archive.open("photos.jsonl", "w", force_zip64=True) as lines:
-            for line in exports.json_lines(exports.history_results(history(user))):
-                lines.write(line.encode())
-                yield pipe.taken()
-        for photo in user.photos.filter(deleted_at=None).order_by("pk").iterator(chunk_size=500):
+        tables = [(f"tables/{name}.jsonl", rows) for name, rows in personal_data.exported(user)]
+        for name, rows in [("photos.jsonl", exports.history_results(history(user))), *tables]:
+            with archive.open(name, "w", force_zip64=True) as lines:
+                for line in exports.json_lines(rows):
+                    lines.write(line.encode())
+                    yield pipe.taken()
+            yield pipe.taken()
+        for name, field in own_files(user):
             try:
-                with photo.display.open("rb") as file:
-                    archive.writestr(f"photos/{photo.pk}.jpg", file.read())
-            except OSError:
-                logger.warning("%s is missing from an export.", photo.display.name)
+                with field.open("rb") as file:
+                    archive.writestr(name, file.read())
+            except (OSError, ValueError):
+                logger.warning("%s is missing from an export.", field.name)
             yield pipe.taken()
     yield pipe.taken()
 
 
+def own_files(user: User) -> Iterator[tuple[str, FieldFile]]:
+    """(name in the export, file): photos, what models saw of them, and accepted examples."""
+    kept = user.photos.filter(deleted_at=None).order_by("pk")
+    for photo in kept.iterator(chunk_size=500):
+        yield f"photos/{photo.pk}.jpg", photo.display
+    for answer in Prediction.objects.filter(photo__in=kept).order_by("pk").iterator(chunk_size=500):
+        yield f"inputs/{answer.photo_id}-{answer.pk}.png", answer.input
+    for example in Example.objects.filter(photo__in=kept).order_by("pk").iterator(chunk_size=500):
+        yield f"examples/{example.photo_id}.png", example.image
+
+
 def account(user: User) -> dict[str, Any]:
-    """What the site knows of a person besides their photos."""
-    batches = user.batches.values("id", "filename", "sha256", "size", "state", "created_at")
-    tokens = user.api_tokens.values("name", "scopes", "created_at", "expires_at", "last_used_at")
+    """The account itself; what belongs to it stands in the tables."""
     return {
         "username": user.get_username(),
+        "first_name": user.first_name,
+        "last_name": user.last_name,
         "emails": list(EmailAddress.objects.filter(user=user).values_list("email", flat=True))
         or [user.email],
         "joined": user.date_joined.isoformat(),
+        "last_login": user.last_login and user.last_login.isoformat(),
+        "staff": user.is_staff,
         "language": user.language,
         "consent_to_training": consent(user),
-        "corrections": _plain(user.corrections.values("photo", "label", "predicted", "state", "created_at")),
-        "batches": _plain(batches),
-        "api_tokens": _plain(tokens),
     }
-
-
-def _plain(rows: Any) -> list[dict[str, Any]]:
-    kept = (str, int, float, bool, list, type(None))
-    return [{k: v if isinstance(v, kept) else str(v) for k, v in row.items()} for row in rows]
 
 
 # --- Deletion ---------------------------------------------------------------------------------
@@ -149,6 +165,7 @@ def delete_account(user: User, *, request: Any = None) -> None:
     if user.is_superuser and not others.exists():
         raise LastAdministrator(_("You are the only administrator: make somebody else one first."))
     audit.forget_addresses(user)
+    forget_in_the_administrations_log(user)
     for session in UserSession.objects.filter(user=user):
         session.end()
     for batch in user.batches.all():
@@ -159,3 +176,46 @@ def delete_account(user: User, *, request: Any = None) -> None:
         continue
     audit.record("account_deleted", detail=f"user {user.pk}")
     user.delete()
+
+
+def forget_in_the_administrations_log(user: User) -> None:
+    """Its lines name what was changed: take out names of the person, their addresses and photos."""
+    person: tuple[Any, str, personal_data.Link] = (User, "pk", personal_data.Link(""))
+    for model, way, link in [person, *personal_data.links()]:
+        if link.stays:
+            continue
+        lines = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(model))
+        named = set(lines.values_list("object_id", flat=True))
+        rows = model._default_manager.filter(**{way: user.pk}, pk__in=named) if named else []
+        for row in rows:
+            text = f"{model._meta.model_name} {row.pk}"
+            lines.filter(object_id=str(row.pk)).update(object_repr=text, change_message="")
+
+
+# --- Retention --------------------------------------------------------------------------------
+
+
+def purge_sessions(limit: int = 1_000) -> int:
+    """Forget sessions that are over, and where they were opened from. Returns how many."""
+    over = Session.objects.filter(expire_date__lt=timezone.now())
+    keys = list(over.values_list("session_key", flat=True)[:limit])
+    UserSession.objects.filter(session_key__in=keys).delete()
+    return Session.objects.filter(session_key__in=keys).delete()[0] if keys else 0
+
+
+def purge_unconfirmed(limit: int = 100) -> int:
+    """Forget sign-ups whose address was never confirmed within thirty days. Returns how many."""
+    confirmed = EmailAddress.objects.filter(user=OuterRef("pk"), verified=True)
+    over = User.objects.filter(
+        ~Exists(confirmed),
+        emailaddress__isnull=False,
+        date_joined__lt=timezone.now() - UNCONFIRMED,
+        last_login=None,
+        is_staff=False,
+        photos=None,
+        api_tokens=None,
+    )
+    gone = list(over.distinct()[:limit])
+    for user in gone:
+        delete_account(user)
+    return len(gone)

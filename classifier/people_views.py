@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account.decorators import reauthentication_required
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
@@ -14,10 +15,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from classifier import exports, people
+from classifier import audit, exports, people
 from classifier.batch_views import SignedInRequest
 from classifier.forms import HistoryFilters
-from classifier.history import history
+from classifier.history import UNDO, history
+from classifier.media import LOOK
+from classifier.unpacking import KEEP_ARCHIVE_DAYS
 
 
 @login_required
@@ -32,6 +35,20 @@ def chosen_history(request: SignedInRequest) -> Any:
     """What the history page shows with the same filters; all of it where they are wrong."""
     filters = HistoryFilters(request.GET)
     return exports.history_results(history(request.user, **(filters.chosen if filters.is_valid() else {})))
+
+
+@require_safe
+def privacy(request: HttpRequest) -> HttpResponse:
+    """What is stored, for how long, and who sees it, in plain words; the figures are the code's own."""
+    context = {
+        "undo_minutes": UNDO.seconds // 60,
+        "look_minutes": LOOK.seconds // 60,
+        "archive_days": KEEP_ARCHIVE_DAYS,
+        "address_days": audit.KEEP_ADDRESSES.days,
+        "unconfirmed_days": people.UNCONFIRMED.days,
+        "session_days": settings.SESSION_COOKIE_AGE // 86_400,
+    }
+    return render(request, "classifier/privacy.html", context)
 
 
 @login_required

@@ -1,6 +1,6 @@
 """The sweeper: needs the database alone, so it works while the broker is down."""
 
-from classifier import audit, history, idempotency, predictions, rates, unpacking
+from classifier import audit, history, idempotency, people, predictions, rates, unpacking
 from training import jobs, schedule
 
 
@@ -13,6 +13,8 @@ def sweep() -> dict[str, int]:
         **schedule.run_schedule(),
         "photos_purged": history.purge_deleted(),
         "rates_purged": rates.purge(),
+        "sessions_purged": people.purge_sessions(),
+        "signups_purged": people.purge_unconfirmed(),
         "addresses_forgotten": audit.forget_old_addresses(),
         "repeats_purged": idempotency.purge(),
     }

@@ -44,6 +44,7 @@ urlpatterns = [
     path("account/", views.account, name="account"),
     path("account/tokens/", token_views.token_make, name="token-make"),
     path("account/tokens/<int:pk>/revoke/", token_views.token_revoke, name="token-revoke"),
+    path("privacy/", people_views.privacy, name="privacy"),
     path("language/", views.language, name="language"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),

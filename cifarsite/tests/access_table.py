@@ -92,6 +92,7 @@ PAGES: dict[str, Access] = {
     "account/consent/": signed_in(),
     "account/tokens/": signed_in(),
     "account/tokens/<int:pk>/revoke/": own("token"),
+    "privacy/": anyone(),
     "language/": anyone(),
     "i18n/setlang/": anyone(),
     "healthz": anyone(),

@@ -42,10 +42,11 @@ class Exporting(PeopleTestCase):
         correct(photo, self.alice, "dog")
         self.upload(self.bob)
         archive = zipfile.ZipFile(io.BytesIO(self.body("account-export")))
-        self.assertEqual(archive.namelist(), ["account.json", "photos.jsonl", f"photos/{photo.pk}.jpg"])
+        self.assertEqual(archive.namelist()[:2], ["account.json", "photos.jsonl"])
+        self.assertIn(f"photos/{photo.pk}.jpg", archive.namelist())
         self.assertIsNone(archive.testzip())
         account = json.loads(archive.read("account.json"))
-        self.assertEqual((account["username"], account["corrections"][0]["label"]), ("alice", "dog"))
+        self.assertEqual((account["username"], account["emails"]), ("alice", ["alice@example.org"]))
         (line,) = archive.read("photos.jsonl").splitlines()
         self.assertEqual((json.loads(line)["label"], json.loads(line)["correction"]), ("cat", "dog"))
 

@@ -1,0 +1,151 @@
+"""Which rows and files belong to a person: what an export holds, and what outlives an account.
+
+A table that points to a person and is not named here fails ``test_personal_data``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.db.models import QuerySet
+
+from classifier.models import User
+
+
+@dataclass(frozen=True)
+class Link:
+    """How the rows of one table belong to a person.
+
+    Attributes:
+        export: the name of their file in an export; empty: ``reason`` says why they are in none.
+        columns: what of each row; never a secret, such as a token's hash.
+        stays: why the row outlives the account, without the person; empty: it goes.
+    """
+
+    export: str
+    columns: tuple[str, ...] = ()
+    stays: str = ""
+    reason: str = ""
+
+
+LEDGER = "What was decided about a model stays, without who decided it."
+# app.Model: {the way from a row to its person: how it belongs to them}
+LINKS: dict[str, dict[str, Link]] = {
+    "classifier.Photo": {
+        "owner": Link(
+            "photos",
+            ("id", "filename", "width", "height", "size", "pixel_sha256", "created_at", "deleted_at"),
+        )
+    },
+    "classifier.Prediction": {
+        "owner": Link(
+            "predictions",
+            (
+                *("id", "photo", "is_current", "status", "model__name", "preprocessing", "label"),
+                *("confidence", "verdict", "probabilities", "receipt", "created_at", "finished_at"),
+                *("seconds", "error_code", "error_detail"),
+            ),
+        )
+    },
+    "classifier.Correction": {
+        "by": Link("corrections", ("photo", "label", "predicted", "confidence", "state", "created_at")),
+        "reviewed_by": Link(
+            "reviews", ("photo", "label", "state", "reviewed_at"), stays="It is another person's answer."
+        ),
+        "photo__owner": Link("", reason="What others said of the photo is theirs; it goes with the photo."),
+    },
+    "classifier.Example": {
+        "photo__owner": Link("accepted_examples", ("photo", "label", "sha256", "accepted_at")),
+        "accepted_by": Link(
+            "accepted_by_me", ("photo", "label", "accepted_at"), stays="It is another person's photo."
+        ),
+    },
+    "classifier.Consent": {"user": Link("consent", ("given", "changed_at"))},
+    "classifier.Batch": {
+        "owner": Link("batches", ("id", "filename", "sha256", "size", "state", "created_at", "finished_at"))
+    },
+    "classifier.BatchItem": {
+        "batch__owner": Link(
+            "batch_entries",
+            ("batch", "number", "name", "truth", "status", "photo", "error_code", "error_detail"),
+        )
+    },
+    "classifier.ApiToken": {
+        "owner": Link(
+            "api_tokens",
+            ("name", "prefix", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at"),
+        )
+    },
+    "classifier.IdempotentRequest": {"owner": Link("repeated_requests", ("key", "status", "created_at"))},
+    "classifier.AuditEntry": {
+        "by": Link(
+            "audit_log",
+            ("created_at", "kind", "address", "detail"),
+            stays="What happened stays accountable; name and address are taken out.",
+        )
+    },
+    "training.TrainingJob": {
+        "requested_by": Link(
+            "training_jobs", ("id", "recipe", "parameters", "state", "created_at"), stays=LEDGER
+        )
+    },
+    "training.JobEvent": {"by": Link("training_events", ("job", "what", "detail", "at"), stays=LEDGER)},
+    "training.Promotion": {
+        "by": Link("promotions", ("action", "promoted__name", "reason", "created_at"), stays=LEDGER)
+    },
+    "training.DatasetVersion": {
+        "created_by": Link("dataset_versions", ("name", "sha256", "created_at"), stays=LEDGER)
+    },
+    "admin.LogEntry": {
+        "user": Link("administration", ("action_time", "object_repr", "action_flag", "change_message"))
+    },
+    "account.EmailAddress": {"user": Link("emails", ("email", "verified", "primary"))},
+    "account.EmailConfirmation": {
+        "email_address__user": Link("", reason="A key that confirms an address once: a secret.")
+    },
+    "mfa.Authenticator": {"user": Link("second_factors", ("type", "created_at", "last_used_at"))},
+    "usersessions.UserSession": {
+        "user": Link("sessions", ("created_at", "last_seen_at", "ip", "user_agent"))
+    },
+    "classifier.User_groups": {"user": Link("groups", ("group__name",))},
+    "classifier.User_user_permissions": {"user": Link("permissions", ("permission__codename",))},
+}
+# app.Model.field: what an export does with these files.
+FILES = {
+    "classifier.Photo.display": "photos/",
+    "classifier.Photo.thumbnail": "Left out: a smaller copy of the display copy.",
+    "classifier.Prediction.input": "inputs/",
+    "classifier.Example.image": "examples/",
+    "classifier.Batch.archive": "Left out: the person's own file, removed as soon as it is unpacked.",
+}
+
+
+def links() -> Iterator[tuple[type[Any], str, Link]]:
+    """(table, the way to the person, how it belongs to them)."""
+    for label, ways in LINKS.items():
+        for way, link in ways.items():
+            yield apps.get_model(label), way, link
+
+
+def rows_of(user: User, model: type[Any], way: str) -> QuerySet[Any]:
+    rows: QuerySet[Any] = model._default_manager.filter(**{way: user}).order_by("pk")
+    return rows
+
+
+def exported(user: User) -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
+    """(name of the file, its rows as plain values)."""
+    for model, way, link in links():
+        if link.export:
+            rows = rows_of(user, model, way).values(*link.columns).iterator(chunk_size=500)
+            yield link.export, map(_plain, rows)
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    kept = (str, int, float, bool, list, dict, type(None))
+    return {
+        name.replace("__", "_"): value if isinstance(value, kept) else str(value)
+        for name, value in row.items()
+    }
