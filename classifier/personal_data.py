@@ -37,21 +37,26 @@ LINKS: dict[str, dict[str, Link]] = {
     "classifier.Photo": {
         "owner": Link(
             "photos",
-            ("id", "filename", "width", "height", "size", "pixel_sha256", "created_at", "deleted_at"),
+            (
+                *("id", "filename", "width", "height", "size", "pixel_sha256", "brightness", "sharpness"),
+                *("created_at", "deleted_at"),
+            ),
         )
     },
     "classifier.Prediction": {
         "owner": Link(
             "predictions",
             (
-                *("id", "photo", "is_current", "status", "model__name", "preprocessing", "label"),
+                *("id", "photo", "crop", "is_current", "status", "model__name", "preprocessing", "label"),
                 *("confidence", "verdict", "probabilities", "receipt", "created_at", "finished_at"),
-                *("seconds", "error_code", "error_detail"),
+                *("input_sha256", "seconds", "error_code", "error_detail"),
             ),
         )
     },
     "classifier.Correction": {
-        "by": Link("corrections", ("photo", "label", "predicted", "confidence", "state", "created_at")),
+        "by": Link(
+            "corrections", ("photo", "label", "predicted", "confidence", "state", "created_at", "changed_at")
+        ),
         "reviewed_by": Link(
             "reviews", ("photo", "label", "state", "reviewed_at"), stays="It is another person's answer."
         ),
@@ -70,7 +75,7 @@ LINKS: dict[str, dict[str, Link]] = {
     "classifier.BatchItem": {
         "batch__owner": Link(
             "batch_entries",
-            ("batch", "number", "name", "truth", "status", "photo", "error_code", "error_detail"),
+            ("batch", "number", "name", "truth", "status", "size", "photo", "error_code", "error_detail"),
         )
     },
     "classifier.ApiToken": {
@@ -120,6 +125,18 @@ FILES = {
     "classifier.Prediction.input": "inputs/",
     "classifier.Example.image": "examples/",
     "classifier.Batch.archive": "Left out: the person's own file, removed as soon as it is unpacked.",
+}
+# Columns that say nothing about the person, or that are secrets.
+LEFT_OUT = {
+    "the database's own number": {"id"},
+    "files, exported as such": {"display", "thumbnail", "input", "image", "archive"},
+    "how the work is shared among workers": {
+        *("attempt", "claim", "worker", "lease_expires_at", "priority", "photo_created_at"),
+    },
+    "secrets": {"key", "data", "session_key", "sha256"},
+    "said by other columns": {"same_as", "answer", "request_sha256", "content_type", "object_id"},
+    "of the site's own images": {"twin"},
+    "times of the secret key": {"created", "sent"},
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Who(StrEnum):
@@ -32,25 +33,25 @@ class Access:
     who: Who
     what: str = ""
     more: dict[str, str] = field(default_factory=dict)
-    json: dict[str, str] = field(default_factory=dict)
+    json: dict[str, Any] = field(default_factory=dict)
 
 
-def anyone(what: str = "", json: dict[str, str] | None = None, **more: str) -> Access:
+def anyone(what: str = "", json: dict[str, Any] | None = None, **more: str) -> Access:
     """No sign-in needed."""
     return Access(Who.ANYONE, what, more, json or {})
 
 
-def signed_in(what: str = "", json: dict[str, str] | None = None, **more: str) -> Access:
+def signed_in(what: str = "", json: dict[str, Any] | None = None, **more: str) -> Access:
     """A sign-in is needed, and each sees and changes only what is their own."""
     return Access(Who.SIGNED_IN, what, more, json or {})
 
 
-def own(what: str, json: dict[str, str] | None = None, **more: str) -> Access:
+def own(what: str, json: dict[str, Any] | None = None, **more: str) -> Access:
     """``what`` (photo, batch, token, key) belongs to a person: 404 for everybody else, staff too."""
     return Access(Who.OWNER, what, more, json or {})
 
 
-def staff(what: str = "", json: dict[str, str] | None = None, **more: str) -> Access:
+def staff(what: str = "", json: dict[str, Any] | None = None, **more: str) -> Access:
     """403 for people who are not staff, and nothing happens."""
     return Access(Who.STAFF, what, more, json or {})
 
@@ -64,6 +65,8 @@ PAGES: dict[str, Access] = {
     "photos/<uuid:pk>/image/": own("photo"),
     "photos/<uuid:pk>/thumbnail/": own("photo"),
     "photos/<uuid:pk>/input/": own("photo"),
+    "photos/<uuid:pk>/ask/": own("photo"),
+    "photos/<uuid:pk>/inputs/<int:number>/": own("photo", number="answer"),
     "photos/<uuid:pk>/delete/": own("photo"),
     "photos/<uuid:pk>/restore/": own("deleted_photo"),
     "photos/<uuid:pk>/correct/": own("photo"),
@@ -139,6 +142,7 @@ API: dict[str, Access] = {
     "api/v1/photos/<uuidstr:photo_id>": own("photo"),
     "api/v1/photos/<uuidstr:photo_id>/image": own("photo"),
     "api/v1/photos/<uuidstr:photo_id>/input": own("photo"),
+    "api/v1/photos/<uuidstr:photo_id>/predictions": own("photo", json={"crop": None}),
     "api/v1/photos/<uuidstr:photo_id>/correction": own("photo", json={"label": "cat"}),
     "api/v1/batches": signed_in(),
     "api/v1/batches/<uuidstr:batch_id>": own("batch"),

@@ -100,6 +100,7 @@ class WalkTests(ApiTestCase):
         # Objects: the word in own("...") and staff("...") of the table, and whose id it stands for.
         cls.objects = {
             "photo": photo.pk,
+            "answer": photo.prediction.pk,
             "deleted_photo": gone.pk,
             "reviewed_photo": reviewed.pk,
             "batch": create_batch(cls.alice, zipped(photos(1)), filename="a.zip").pk,
@@ -128,8 +129,9 @@ class WalkTests(ApiTestCase):
             row = apps.get_model(table[1], table[2])._default_manager.first()
             pk = row.pk if row else "0"
         ids = dict.fromkeys(("pk", "id", "photo_id", "batch_id", "model_id", "job_id", "object_id"), pk)
+        more = {name: self.objects.get(value, value) for name, value in rule.more.items()}
         others = {"content_type_id": "1", "app_label": "classifier", "url": "nothing"}
-        return fill(route, {**ids, **others, **rule.more})
+        return fill(route, {**ids, **others, **more})
 
     def ask(self, name: str, method: str, path: str, *, json: Any = None, by_token: bool = False) -> Any:
         """Ask as somebody, and undo what came of it."""

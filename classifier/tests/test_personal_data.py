@@ -73,6 +73,18 @@ class NamedTests(SiteTestCase):
                 "the columns that an export shows, or why there are none, or why the row stays.",
             )
 
+    def test_every_column_of_a_persons_own_rows_is_exported_or_left_out_for_a_reason(self) -> None:
+        left_out = set().union(*personal_data.LEFT_OUT.values())
+        for label, ways in personal_data.LINKS.items():
+            if all(link.stays for link in ways.values()):
+                continue
+            known = {name.split("__")[0] for link in ways.values() for name in link.columns}
+            known |= {way.split("__")[0] for way in ways}
+            columns = {field.name for field in apps.get_model(label)._meta.concrete_fields}
+            self.assertFalse(
+                columns - known - left_out, f"{label}: name them in LINKS of classifier/personal_data.py."
+            )
+
     def test_no_table_is_named_that_is_gone(self) -> None:
         self.assertLessEqual(set(personal_data.LINKS), {label for label, _field in ways_to_a_person()})
 
