@@ -88,7 +88,7 @@ def list_context(request: SignedInRequest) -> dict[str, Any]:
     start = BATCHES_A_PAGE * (min(int(number), 10_000) if number.isdecimal() else 0)
     found = list(request.user.batches.all()[start : start + BATCHES_A_PAGE + 1])
     return {
-        "rows": [batches.Progress(batch) for batch in found[:BATCHES_A_PAGE]],
+        "rows": [batches.totals(batch) for batch in found[:BATCHES_A_PAGE]],
         "newer": start // BATCHES_A_PAGE - 1 if start else None,
         "older": start // BATCHES_A_PAGE + 1 if len(found) > BATCHES_A_PAGE else None,
         "limit_mb": settings.BATCH_MAX_MB,

@@ -16,7 +16,6 @@ from datetime import timedelta
 from typing import Any, BinaryIO
 
 from django.core.files import File
-from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Count, Max, Q, QuerySet
 from django.utils import timezone
@@ -27,6 +26,7 @@ from classifier import exports
 from classifier.archives import ArchiveRefused, Entry, Refused, archive_limits, open_archive
 from classifier.models import CLASS_CHOICES, Batch, BatchItem, Prediction, User
 from classifier.predictions import wake
+from classifier.stored_files import remove_files
 from classifier.uploads import clean_filename
 from training.engine.data import CLASS_NAMES
 from training.messages import publish
@@ -106,7 +106,7 @@ def create_batch(
             BatchItem.objects.bulk_create(_items(batch, entries, labels, folders_are_truth), batch_size=500)
             transaction.on_commit(wake_unpacking)
     except BaseException as error:
-        default_storage.delete(batch.archive.name or "")
+        remove_files([batch.archive.name])
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull() from error
         raise
@@ -150,6 +150,7 @@ def cancel(batch: Batch) -> bool:
                 finished_at=timezone.now(),
             )
             transaction.on_commit(lambda: remove_archive(batch))
+            keep_totals(batch)
     return changed
 
 
@@ -174,7 +175,7 @@ def retry_failed(batch: Batch) -> int:
             )
         )
         if entries or answers:
-            _change(batch, [State.DONE], State.RUNNING, finished_at=None)
+            _change(batch, [State.DONE], State.RUNNING, finished_at=None, totals=None)
             transaction.on_commit(wake_unpacking)
             transaction.on_commit(lambda: wake(Prediction.Priority.BULK))
     return entries + answers
@@ -185,6 +186,8 @@ def finish_if_over(batch: Batch) -> bool:
     if _open_items(batch).exists() or open_predictions(batch).exists():
         return False
     changed = _change(batch, [State.RUNNING], State.DONE, finished_at=timezone.now())
+    if changed:
+        keep_totals(batch)
     if changed and not batch.items.filter(status=ItemStatus.REFUSED, error_code__in=RETRYABLE).exists():
         remove_archive(batch)
     return changed
@@ -194,7 +197,7 @@ def remove_archive(batch: Batch) -> None:
     """Only what this site re-encoded is kept: the originals go as soon as they are not needed."""
     name = batch.archive.name
     if name and Batch.objects.filter(pk=batch.pk).update(archive=""):
-        default_storage.delete(name)
+        remove_files([name])
 
 
 def predictions(batch: Batch) -> QuerySet[Prediction]:
@@ -342,6 +345,33 @@ class Progress:
             bool(self.answers.get(Status.FAILED))
             or self.batch.items.filter(status=ItemStatus.REFUSED, error_code__in=RETRYABLE).exists()
         )
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Counts of a batch, for a list of many: those of one that is over are kept, not counted again."""
+
+    batch: Batch
+    total: int
+    done: int
+    failed: int
+
+
+def totals(batch: Batch) -> Totals:
+    """As it ended; photos that were deleted later on still count."""
+    return Totals(batch, **(batch.totals or (keep_totals(batch) if batch.is_over else _totals(batch))))
+
+
+def keep_totals(batch: Batch) -> dict[str, int]:
+    counts = _totals(batch)
+    over = Batch.objects.filter(pk=batch.pk, state__in=[State.DONE, State.CANCELLED])
+    over.update(totals=counts)
+    return counts
+
+
+def _totals(batch: Batch) -> dict[str, int]:
+    progress = Progress(batch)
+    return {"total": progress.total, "done": progress.done, "failed": progress.failed}
 
 
 def class_counts(batch: Batch) -> list[tuple[str, int]]:

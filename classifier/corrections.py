@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import (
     Case,
@@ -29,6 +29,7 @@ from PIL import Image
 
 from classifier.image_checks import encode_input
 from classifier.models import ANSWER_CHOICES, Consent, Correction, Example, Photo, Prediction, User
+from classifier.stored_files import remove_files
 from training import datasets
 from training.engine.data import CLASS_NAMES
 from training.engine.near_duplicates import find_twin
@@ -38,6 +39,7 @@ from training.models import DatasetVersion
 logger = logging.getLogger(__name__)
 
 State = Correction.State
+OwnerSays = Prediction.OwnerSays
 NOT_SURE = "not_sure"
 NONE = "none_of_the_ten"
 LABELS = [label for label, _text in ANSWER_CHOICES]
@@ -67,24 +69,40 @@ def correct(photo: Photo, by: User, label: str) -> Correction:
     known = Correction.objects.filter(photo=photo, by=by).first()
     if known and known.label == label and known.predicted == said(prediction):
         return known
-    correction, _created = Correction.objects.update_or_create(
-        photo=photo,
-        by=by,
-        defaults={
-            "label": label,
-            "predicted": said(prediction),
-            "confidence": prediction.confidence,
-            "state": State.PROPOSED,
-            "reviewed_by": None,
-            "reviewed_at": None,
-        },
-    )
+    with transaction.atomic():
+        correction, _created = Correction.objects.update_or_create(
+            photo=photo,
+            by=by,
+            defaults={
+                "label": label,
+                "predicted": said(prediction),
+                "confidence": prediction.confidence,
+                "state": State.PROPOSED,
+                "reviewed_by": None,
+                "reviewed_at": None,
+            },
+        )
+        _note(photo, by, owner_says(correction))
     return correction
 
 
 def take_back(photo: Photo, by: User) -> bool:
     """Forget what a person said about a photo; what a reviewer accepted meanwhile stays."""
-    return bool(Correction.objects.filter(photo=photo, by=by).delete()[0])
+    with transaction.atomic():
+        _note(photo, by, "")
+        return bool(Correction.objects.filter(photo=photo, by=by).delete()[0])
+
+
+def owner_says(correction: Correction) -> str:
+    """A correction in the words that the history filters by."""
+    if correction.label == NOT_SURE:
+        return OwnerSays.NOT_SURE
+    return OwnerSays.AGREES if correction.agrees else OwnerSays.DIFFERS
+
+
+def _note(photo: Photo, by: User, says: str) -> None:
+    if by.pk == photo.owner_id:
+        photo.predictions.filter(is_current=True).update(owner_says=says)
 
 
 def said(prediction: Prediction) -> str:
@@ -206,7 +224,7 @@ def _forget_example(photo: Photo) -> None:
         name = example.image.name or ""
         example.delete()
         datasets.withdraw([photo.pk])
-        transaction.on_commit(lambda name=name: default_storage.delete(name))  # type: ignore[misc]
+        transaction.on_commit(partial(remove_files, [name]))
 
 
 # --- Dataset versions -------------------------------------------------------------------------

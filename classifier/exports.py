@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import logging
+import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,8 +14,10 @@ from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 
 from classifier.history import page
-from classifier.models import Correction, Prediction
+from classifier.models import Correction, Photo, Prediction
 from training.engine.data import CLASS_NAMES
+
+logger = logging.getLogger(__name__)
 
 PIECE = 500
 
@@ -43,6 +48,15 @@ def json_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     """One JSON object a line."""
     for row in rows:
         yield json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def json_array(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """One JSON array, an object a line."""
+    before = "["
+    for row in rows:
+        yield f"{before}\n{json.dumps(row, ensure_ascii=False)}"
+        before = ","
+    yield "[]\n" if before == "[" else "\n]\n"
 
 
 RESULT_KEYS = (
@@ -103,14 +117,21 @@ def own_words(answers: Iterable[Prediction], owner_id: Any) -> dict[Any, str]:
     return dict(said.values_list("photo_id", "label"))
 
 
-def history_results(rows: QuerySet[Prediction]) -> Iterator[dict[str, Any]]:
-    """A person's ``history`` as results, newest first, read in keyset pages."""
+def history_results(rows: QuerySet[Prediction], sort: str = "") -> Iterator[dict[str, Any]]:
+    """A person's ``history`` as results in its order, read in keyset pages."""
+    for items in history_pages(rows, sort):
+        words = own_words(items, items[0].owner_id)
+        for answer in items:
+            yield describe(answer, words.get(answer.photo_id))
+
+
+def history_pages(rows: QuerySet[Prediction], sort: str = "") -> Iterator[list[Prediction]]:
+    """A person's ``history``, some hundreds at a time."""
     cursor = ""
     while True:
-        shown = page(rows, cursor, size=PIECE)
-        words = own_words(shown.items, shown.items[0].owner_id if shown.items else None)
-        for answer in shown.items:
-            yield describe(answer, words.get(answer.photo_id))
+        shown = page(rows, cursor, size=PIECE, sort=sort)
+        if shown.items:
+            yield shown.items
         cursor = shown.next_cursor
         if not cursor:
             return
@@ -126,7 +147,61 @@ def as_json_lines(results: Iterable[dict[str, Any]], filename: str) -> Streaming
     return _download(json_lines(results), "application/jsonl; charset=utf-8", filename)
 
 
-def _download(lines: Iterator[str], content_type: str, filename: str) -> StreamingHttpResponse:
+def as_json(results: Iterable[dict[str, Any]], filename: str) -> StreamingHttpResponse:
+    """Results as one JSON array to save."""
+    return _download(json_array(results), "application/json", filename)
+
+
+def as_zip(pieces: Iterator[bytes], filename: str) -> StreamingHttpResponse:
+    """A ZIP to save; see ``history_zip``."""
+    return _download(pieces, "application/zip", filename)
+
+
+class Pipe(io.RawIOBase):
+    """Where zipfile writes; what was written is taken out again and sent."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self._pieces.append(bytes(content))
+        return len(content)
+
+    def taken(self) -> bytes:
+        content, self._pieces = b"".join(self._pieces), []
+        return content
+
+
+def history_zip(rows: QuerySet[Prediction], sort: str = "") -> Iterator[bytes]:
+    """A ZIP in pieces, never whole in memory: the photos, and history.csv with their answers."""
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:
+        for items in history_pages(rows, sort):
+            for answer in items:
+                add_photo(archive, answer.photo)
+                yield pipe.taken()
+        with archive.open("history.csv", "w", force_zip64=True) as table:
+            for line in csv_lines(RESULT_COLUMNS, map(result_row, history_results(rows, sort))):
+                table.write(line.encode())
+                yield pipe.taken()
+    yield pipe.taken()
+
+
+def add_photo(archive: zipfile.ZipFile, photo: Photo) -> None:
+    """The display copy, named by the photo's id as the tables are; one that is gone costs a log line."""
+    try:
+        with photo.display.open("rb") as file:
+            archive.writestr(f"photos/{photo.pk}.jpg", file.read())
+    except OSError:
+        logger.warning("%s is missing from an export.", photo.display.name)
+
+
+def _download(
+    lines: Iterator[str] | Iterator[bytes], content_type: str, filename: str
+) -> StreamingHttpResponse:
     response = StreamingHttpResponse(lines, content_type=content_type)
     response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
     response.headers["Cache-Control"] = "private, no-store"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from classifier import day_counts, names
 from classifier.models import Photo, Prediction, User
 from classifier.stored_files import remove_files
 from training import datasets
@@ -21,6 +23,30 @@ PAGE_SIZE = 24
 NEWER, OLDER = "n", "o"
 # How long a deleted photo can be brought back.
 UNDO = timedelta(minutes=10)
+# How many photos are deleted at once where all that match are meant.
+DELETED_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True)
+class Order:
+    """What photos are ordered by; the photo's id decides between equals."""
+
+    field: str
+    descending: bool
+    read: Callable[[str], Any]
+
+    def of(self, rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
+        sign = "-" if self.descending else ""
+        return rows.order_by(f"{sign}{self.field}", f"{sign}photo_id")
+
+
+# By the name that stands in the address; those by confidence leave out what has no answer.
+ORDERS = {
+    "": Order("photo_created_at", True, datetime.fromisoformat),
+    "oldest": Order("photo_created_at", False, datetime.fromisoformat),
+    "surest": Order("confidence", True, float),
+    "least_sure": Order("confidence", False, float),
+}
 
 
 class BadCursor(ValueError):
@@ -44,21 +70,27 @@ def history(
     verdict: str = "",
     date_from: date | None = None,
     date_to: date | None = None,
+    correction: str = "",
     search: str = "",
+    sort: str = "",
 ) -> QuerySet[Prediction]:
     """The present answer to each of a person's photos, newest photo first.
 
     Args:
         label, status, verdict: exact values; empty: any.
         date_from, date_to: days in the present time zone, both included.
-        search: a part of the file name.
+        correction: what the owner says, as in ``Prediction.OwnerSays``, or 'none'.
+        search: beginnings of words of the file name.
+        sort: a key of ``ORDERS``.
     """
     rows = (
         Prediction.objects.filter(owner=owner, is_current=True, photo__deleted_at=None)
         .select_related("photo", "model")
         .defer("model__card")  # long, and read for every photo otherwise
-        .order_by("-photo_created_at", "-photo_id")
     )
+    rows = ORDERS[sort].of(rows)
+    if ORDERS[sort].field == "confidence":
+        rows = rows.filter(confidence__isnull=False)
     if label:
         rows = rows.filter(label=label)
     if status:
@@ -69,25 +101,29 @@ def history(
         rows = rows.filter(photo_created_at__gte=_midnight(date_from))
     if date_to and date_to < date.max:
         rows = rows.filter(photo_created_at__lt=_midnight(date_to + timedelta(days=1)))
+    if correction:
+        rows = rows.filter(owner_says="" if correction == "none" else correction)
     if search:
-        rows = rows.filter(photo__filename__icontains=search)
+        rows = names.search(rows, owner, search)
     return rows
 
 
-def page(rows: QuerySet[Prediction], cursor: str = "", size: int = PAGE_SIZE) -> Page:
+def page(rows: QuerySet[Prediction], cursor: str = "", size: int = PAGE_SIZE, sort: str = "") -> Page:
     """One keyset page: its cost does not grow with how far one has paged.
 
     Args:
         rows: from ``history``.
         cursor: empty for the first page, or one that an earlier page gave.
+        sort: the one that the rows have.
 
     Raises:
         BadCursor: the cursor is damaged.
     """
     backwards = False
+    order = ORDERS[sort]
     if cursor:
-        backwards, created_at, photo_id = _decode(cursor)
-        rows = _beyond(rows, created_at, photo_id, newer=backwards)
+        backwards, place = _decode(cursor, order)
+        rows = _beyond(rows, order, place, before=backwards)
     if backwards:
         rows = rows.reverse()
     found = list(rows[: size + 1])
@@ -98,20 +134,54 @@ def page(rows: QuerySet[Prediction], cursor: str = "", size: int = PAGE_SIZE) ->
     has_previous, has_next = (more, True) if backwards else (bool(cursor), more)
     return Page(
         items=items,
-        next_cursor=_encode(OLDER, items[-1]) if items and has_next else "",
-        previous_cursor=_encode(NEWER, items[0]) if items and has_previous else "",
+        next_cursor=_encode(OLDER, items[-1], order) if items and has_next else "",
+        previous_cursor=_encode(NEWER, items[0], order) if items and has_previous else "",
     )
 
 
 def delete_photos(owner: User, ids: Iterable[uuid.UUID]) -> int:
     """Hide a person's photos; they can be brought back for ten minutes. Returns how many."""
-    photos = owner.photos.filter(pk__in=list(ids), deleted_at=None)
-    return photos.update(deleted_at=timezone.now())
+    return len(_hide(owner, list(ids), timezone.now()))
+
+
+def delete_matching(owner: User, rows: QuerySet[Prediction]) -> tuple[int, datetime]:
+    """Hide a person's photos of ``history``, at most 10,000. Returns how many, and when: to undo it."""
+    now = timezone.now()
+    ids = list(rows.values_list("photo_id", flat=True)[:DELETED_AT_ONCE])
+    return sum(len(_hide(owner, piece, now)) for piece in _pieces(ids)), now
 
 
 def restore_photos(owner: User, ids: Iterable[uuid.UUID]) -> int:
     """Undo ``delete_photos``. Returns how many photos came back."""
-    return owner.photos.filter(pk__in=list(ids), deleted_at__isnull=False).update(deleted_at=None)
+    return _show_again(owner, owner.photos.filter(pk__in=list(ids)))
+
+
+def restore_deleted_at(owner: User, at: datetime) -> int:
+    """Undo ``delete_matching``. Returns how many photos came back."""
+    return _show_again(owner, owner.photos.filter(deleted_at=at))
+
+
+def _hide(owner: User, ids: list[uuid.UUID], now: datetime) -> list[datetime]:
+    with transaction.atomic():
+        photos = owner.photos.filter(pk__in=ids, deleted_at=None)
+        days = list(photos.order_by().values_list("created_at", flat=True))
+        photos.update(deleted_at=now)
+        day_counts.mark((owner.pk, day) for day in days)
+    return days
+
+
+def _show_again(owner: User, photos: QuerySet[Photo]) -> int:
+    with transaction.atomic():
+        hidden = photos.filter(deleted_at__isnull=False)
+        days = list(hidden.order_by().values_list("created_at", flat=True))
+        hidden.update(deleted_at=None)
+        day_counts.mark((owner.pk, day) for day in days)
+    return len(days)
+
+
+def _pieces(ids: list[uuid.UUID], size: int = 1_000) -> Iterator[list[uuid.UUID]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
 
 
 def purge_deleted(limit: int = 1_000) -> int:
@@ -137,10 +207,10 @@ def remove_photos(photos: QuerySet[Photo]) -> int:
 
 def neighbours(prediction: Prediction) -> tuple[uuid.UUID | None, uuid.UUID | None]:
     """Ids of the next newer and the next older photo of the same person, or None."""
-    rows = history(prediction.owner)
+    rows, order = history(prediction.owner), ORDERS[""]
     here = prediction.photo_created_at, prediction.photo_id
-    newer = _beyond(rows, *here, newer=True).reverse()
-    older = _beyond(rows, *here, newer=False)
+    newer = _beyond(rows, order, here, before=True).reverse()
+    older = _beyond(rows, order, here, before=False)
     return (
         newer.values_list("photo_id", flat=True).first(),
         older.values_list("photo_id", flat=True).first(),
@@ -148,32 +218,36 @@ def neighbours(prediction: Prediction) -> tuple[uuid.UUID | None, uuid.UUID | No
 
 
 def _beyond(
-    rows: QuerySet[Prediction], created_at: datetime, photo_id: uuid.UUID, *, newer: bool
+    rows: QuerySet[Prediction], order: Order, place: tuple[Any, uuid.UUID], *, before: bool
 ) -> QuerySet[Prediction]:
-    """The rows strictly newer or strictly older than a place in the order."""
-    side = "gt" if newer else "lt"
+    """The rows strictly before or strictly after a place in the order."""
+    key, photo_id = place
+    side = "gt" if before == order.descending else "lt"
     return rows.filter(
-        # This one uses the index; the next only decides among photos of the same instant.
-        Q(**{f"photo_created_at__{side}e": created_at}),
-        Q(**{f"photo_created_at__{side}": created_at}) | Q(**{f"photo_id__{side}": photo_id}),
+        # This one uses the index; the next only decides among photos with the same key.
+        Q(**{f"{order.field}__{side}e": key}),
+        Q(**{f"{order.field}__{side}": key}) | Q(**{f"photo_id__{side}": photo_id}),
     )
 
 
-def _encode(direction: str, row: Prediction) -> str:
-    text = f"{direction}{row.photo_created_at.isoformat()}|{row.photo_id}"
+def _encode(direction: str, row: Prediction, order: Order) -> str:
+    key = getattr(row, order.field)
+    text = key.isoformat() if isinstance(key, datetime) else repr(key)
+    text = f"{direction}{text}|{row.photo_id}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _decode(cursor: str) -> tuple[bool, datetime, uuid.UUID]:
+def _decode(cursor: str, order: Order) -> tuple[bool, tuple[Any, uuid.UUID]]:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        created_at, photo_id = text[1:].split("|")
-        place = datetime.fromisoformat(created_at), uuid.UUID(photo_id)
+        key, photo_id = text[1:].split("|")
+        place = order.read(key), uuid.UUID(photo_id)
     except (ValueError, binascii.Error) as error:
         raise BadCursor("This page link is damaged: go back to the first page.") from error
-    if text[0] not in (NEWER, OLDER) or timezone.is_naive(place[0]):
+    naive = isinstance(place[0], datetime) and timezone.is_naive(place[0])
+    if text[0] not in (NEWER, OLDER) or naive or place[0] != place[0]:
         raise BadCursor("This page link is damaged: go back to the first page.")
-    return text[0] == NEWER, *place
+    return text[0] == NEWER, place
 
 
 def _midnight(day: date) -> datetime:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -80,7 +80,11 @@ class Photo(models.Model):
 
     class Meta:
         ordering = ["-created_at", "-id"]
-        indexes = [models.Index(fields=["owner", "-created_at", "-id"], name="photo_history")]
+        indexes = [
+            models.Index(fields=["owner", "-created_at", "-id"], name="photo_history"),
+            # The admin's list: everybody's photos, newest first.
+            models.Index(fields=["-created_at", "-id"], name="photo_newest"),
+        ]
         verbose_name = _("photo")
         verbose_name_plural = _("photos")
 
@@ -109,6 +113,11 @@ class Prediction(Leased):
         RECOGNISED = "recognised", _("recognised")
         UNSURE = "unsure", _("unsure")
         NONE_OF_THE_TEN = "none_of_the_ten", _("none of the ten")
+
+    class OwnerSays(models.TextChoices):
+        AGREES = "agrees", _("you agreed")
+        DIFFERS = "differs", _("you corrected it")
+        NOT_SURE = "not_sure", _("you were not sure")
 
     class Priority(models.IntegerChoices):
         INTERACTIVE = 0, _("interactive")
@@ -147,13 +156,17 @@ class Prediction(Leased):
     label = models.CharField(_("label"), max_length=10, choices=CLASS_CHOICES, blank=True)
     confidence = models.FloatField(_("confidence"), null=True, help_text=_("From 0 to 1."))
     verdict = models.CharField(_("verdict"), max_length=15, choices=Verdict.choices, blank=True)
+    # Of the owner's correction, kept by ``corrections``: one more thing that history pages filter by.
+    owner_says = models.CharField(
+        _("the owner says"), max_length=8, choices=OwnerSays.choices, blank=True, editable=False
+    )
     probabilities = models.JSONField(
         _("probabilities"), null=True, help_text=_("Of the ten classes, in CIFAR-10's order.")
     )
     receipt = models.JSONField(
         _("receipt"), default=dict, help_text=_("What the answer was made with: calibration, thresholds.")
     )
-    created_at = models.DateTimeField(_("asked at"), auto_now_add=True)
+    created_at = models.DateTimeField(_("asked at"), auto_now_add=True, db_index=True)
     finished_at = models.DateTimeField(_("answered at"), null=True, editable=False)
     seconds = models.FloatField(
         _("seconds"), null=True, help_text=_("The model's share of time for this photo.")
@@ -194,6 +207,32 @@ class Prediction(Leased):
                 condition=Q(is_current=True),
                 name="prediction_by_verdict",
             ),
+            models.Index(
+                fields=["owner", "owner_says", "-photo_created_at", "-photo"],
+                condition=Q(is_current=True),
+                name="prediction_by_owner_says",
+            ),
+            # Of the one order by confidence; rows without an answer are not in it.
+            models.Index(
+                fields=["owner", "confidence", "photo"],
+                condition=Q(is_current=True, confidence__isnull=False),
+                name="prediction_by_confidence",
+            ),
+            models.Index(
+                fields=["owner", "label", "confidence", "photo"],
+                condition=Q(is_current=True, confidence__isnull=False),
+                name="prediction_label_confidence",
+            ),
+            models.Index(
+                fields=["owner", "verdict", "confidence", "photo"],
+                condition=Q(is_current=True, confidence__isnull=False),
+                name="prediction_verdict_confidence",
+            ),
+            models.Index(
+                fields=["owner", "owner_says", "confidence", "photo"],
+                condition=Q(is_current=True, confidence__isnull=False),
+                name="prediction_says_confidence",
+            ),
         ]
         verbose_name = _("prediction")
         verbose_name_plural = _("predictions")
@@ -211,6 +250,58 @@ class Prediction(Leased):
         pairs = zip(CLASS_NAMES, self.probabilities or (), strict=False)
         names = dict(CLASS_CHOICES)
         return [(c, names[c], p) for c, p in sorted(pairs, key=lambda pair: -pair[1])]
+
+
+class DayCount(models.Model):
+    """How many photos a person has of one day, and what is in them; see ``classifier.day_counts``."""
+
+    owner = models.ForeignKey(
+        User, on_delete=models.CASCADE, related_name="day_counts", verbose_name=_("owner")
+    )
+    day = models.DateField(_("day (UTC)"))
+    photos = models.PositiveIntegerField(_("photos"), default=0)
+    labels = models.JSONField(_("answered photos by class"), default=dict)
+    # Raised by whatever changes a photo of the day; ``counted`` is its value when the day was counted.
+    changes = models.PositiveBigIntegerField(_("changes"), default=0)
+    counted = models.PositiveBigIntegerField(_("changes that are counted"), default=0)
+
+    class Meta:
+        ordering = ["-day"]
+        constraints = [models.UniqueConstraint(fields=["owner", "day"], name="one_count_a_day")]
+        indexes = [
+            models.Index(fields=["owner", "day"], condition=~Q(changes=F("counted")), name="daycount_stale")
+        ]
+        verbose_name = _("day's count")
+        verbose_name_plural = _("days' counts")
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.photos}"
+
+
+class NameWord(models.Model):
+    """A word of a photo's file name, so that names are found by an index; see ``classifier.names``."""
+
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+", verbose_name=_("owner"))
+    photo = models.ForeignKey(
+        Photo, on_delete=models.CASCADE, related_name="name_words", verbose_name=_("photo"), db_index=False
+    )
+    word = models.CharField(_("word"), max_length=40)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["photo", "word"], name="one_word_a_photo")]
+        indexes = [
+            models.Index(
+                fields=["owner", "word", "photo"],
+                # PostgreSQL alone looks at these: beginnings are found whatever the collation is.
+                opclasses=["int8_ops", "varchar_pattern_ops", "uuid_ops"],
+                name="nameword_search",
+            )
+        ]
+        verbose_name = _("word of a file name")
+        verbose_name_plural = _("words of file names")
+
+    def __str__(self) -> str:
+        return self.word
 
 
 class ApiToken(models.Model):
@@ -341,6 +432,8 @@ class Batch(models.Model):
         verbose_name=_("earlier batch of the same archive"),
     )
     state = models.CharField(_("state"), max_length=9, choices=State.choices, default=State.RUNNING)
+    # Counts of a batch that is over, so that a list of batches need not count; null before.
+    totals = models.JSONField(_("counts"), null=True, editable=False)
     created_at = models.DateTimeField(_("uploaded at"), auto_now_add=True)
     finished_at = models.DateTimeField(_("finished at"), null=True, editable=False)
 
@@ -408,6 +501,53 @@ class BatchItem(Leased):
         return self.name
 
 
+class ArchiveUpload(models.Model):
+    """An archive that comes in pieces, and goes on after a lost connection; see ``classifier.resumable``."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+", verbose_name=_("owner"))
+    filename = models.CharField(_("file name"), max_length=255)
+    size = models.PositiveBigIntegerField(_("size in bytes"))
+    # Says that it is the same file again: the browser makes it of the file's ends.
+    fingerprint = models.CharField(_("fingerprint"), max_length=100)
+    received = models.PositiveBigIntegerField(_("bytes received"), default=0)
+    batch = models.ForeignKey(
+        Batch, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("batch")
+    )
+    changed_at = models.DateTimeField(_("changed at"), auto_now=True, db_index=True)
+
+    class Meta:
+        ordering = ["changed_at"]
+        verbose_name = _("upload of an archive")
+        verbose_name_plural = _("uploads of archives")
+
+    def __str__(self) -> str:
+        return self.filename
+
+
+def part_path(part: ArchivePart, filename: str) -> str:
+    return f"uploads/{part.upload_id}-{part.offset:015}-{uuid.uuid4().hex[:8]}"
+
+
+class ArchivePart(models.Model):
+    """Some bytes of an archive that comes in pieces."""
+
+    upload = models.ForeignKey(
+        ArchiveUpload, on_delete=models.CASCADE, related_name="parts", verbose_name=_("upload")
+    )
+    offset = models.PositiveBigIntegerField(_("offset in bytes"))
+    file = models.FileField(_("file"), upload_to=part_path, max_length=200)
+
+    class Meta:
+        ordering = ["upload", "offset"]
+        constraints = [models.UniqueConstraint(fields=["upload", "offset"], name="one_part_an_offset")]
+        verbose_name = _("piece of an archive")
+        verbose_name_plural = _("pieces of archives")
+
+    def __str__(self) -> str:
+        return f"{self.upload_id}: {self.offset}"
+
+
 class Correction(models.Model):
     """What one person says is in a photo; 'right' is the model's own label."""
 
@@ -443,6 +583,7 @@ class Correction(models.Model):
         ]
         indexes = [
             models.Index(fields=["label"], condition=Q(state="proposed"), name="correction_open"),
+            models.Index(fields=["by", "created_at"], name="correction_months"),
         ]
         verbose_name = _("correction")
         verbose_name_plural = _("corrections")

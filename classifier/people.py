@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,11 +20,11 @@ from django.db.models.functions import TruncMonth
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from classifier import audit, exports, personal_data
+from classifier import audit, day_counts, exports, personal_data
 from classifier.batches import remove_archive
 from classifier.corrections import NOT_SURE, consent
 from classifier.history import history, remove_photos
-from classifier.models import CLASS_CHOICES, Example, Prediction, User
+from classifier.models import CLASS_CHOICES, Example, User
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +58,8 @@ class Numbers:
 
 
 def numbers(user: User) -> Numbers:
-    """Counted anew; a few grouped queries, however many photos there are."""
-    done = history(user).filter(status=Prediction.Status.DONE).order_by()
-    by_class: dict[str, int] = dict(done.values_list("label").annotate(n=Count("pk")))
+    """A few grouped queries of one's corrections; photos are not counted, their days are added up."""
+    by_class = day_counts.by_class(user)
     most = max(by_class.values(), default=0) or 1
     said = user.corrections.exclude(label=NOT_SURE).exclude(predicted="").order_by()
     agrees = Count("pk", filter=Q(label=F("predicted")))
@@ -81,27 +78,9 @@ def numbers(user: User) -> Numbers:
 # --- Everything as one ZIP --------------------------------------------------------------------
 
 
-class _Pipe(io.RawIOBase):
-    """Where zipfile writes; what was written is taken out again and sent."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, content: Any) -> int:
-        self._pieces.append(bytes(content))
-        return len(content)
-
-    def taken(self) -> bytes:
-        content, self._pieces = b"".join(self._pieces), []
-        return content
-
-
 def export(user: User) -> Iterator[bytes]:
     """A ZIP in pieces, never whole in memory: the account, each table's rows, answers, and files."""
-    pipe = _Pipe()
+    pipe = exports.Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("account.json", json.dumps(account(user), indent=2, ensure_ascii=False))
         yield pipe.taken()

@@ -15,10 +15,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from classifier import audit, exports, people
+from classifier import audit, day_counts, people
 from classifier.batch_views import SignedInRequest
-from classifier.forms import HistoryFilters
-from classifier.history import UNDO, history
+from classifier.history import UNDO
 from classifier.media import LOOK
 from classifier.unpacking import KEEP_ARCHIVE_DAYS
 
@@ -29,12 +28,6 @@ from classifier.unpacking import KEEP_ARCHIVE_DAYS
 def numbers(request: SignedInRequest) -> HttpResponse:
     """Counts by class, corrections, agreement with the model from month to month."""
     return render(request, "classifier/numbers.html", {"numbers": people.numbers(request.user)})
-
-
-def chosen_history(request: SignedInRequest) -> Any:
-    """What the history page shows with the same filters; all of it where they are wrong."""
-    filters = HistoryFilters(request.GET)
-    return exports.history_results(history(request.user, **(filters.chosen if filters.is_valid() else {})))
 
 
 @require_safe
@@ -49,18 +42,6 @@ def privacy(request: HttpRequest) -> HttpResponse:
         "session_days": settings.SESSION_COOKIE_AGE // 86_400,
     }
     return render(request, "classifier/privacy.html", context)
-
-
-@login_required
-@require_safe
-def history_csv(request: SignedInRequest) -> HttpResponseBase:
-    return exports.as_csv(chosen_history(request), "history.csv")
-
-
-@login_required
-@require_safe
-def history_jsonl(request: SignedInRequest) -> HttpResponseBase:
-    return exports.as_json_lines(chosen_history(request), "history.jsonl")
 
 
 @login_required
@@ -93,5 +74,5 @@ def delete(request: HttpRequest) -> HttpResponse:
                 logout(request)
                 messages.success(request, _("Your account and all your photos are gone."))
                 return redirect("classifier:upload")
-    context = {"wrong": wrong, "photos": user.photos.count()}
+    context = {"wrong": wrong, "photos": day_counts.photos(user)}
     return render(request, "classifier/account_delete.html", context, status=400 if wrong else 200)

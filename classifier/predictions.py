@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from PIL import Image
 
+from classifier import day_counts
 from classifier.crops import Crop, input_from_display, stored_crop, to_store
 from classifier.image_checks import encode_input
 from classifier.models import Photo, Prediction
@@ -48,9 +49,12 @@ def request_prediction(photo: Photo, prediction: Prediction, *, wake_worker: boo
     """Save a pending prediction as the photo's present one, and wake a worker on commit."""
     prediction.photo_created_at = photo.created_at
     with transaction.atomic():
-        photo.predictions.filter(is_current=True).update(is_current=False)
+        former = photo.predictions.filter(is_current=True)
+        prediction.owner_says = former.values_list("owner_says", flat=True).first() or ""
+        former.update(is_current=False)
         prediction.photo = photo
         prediction.save()
+        day_counts.mark([(prediction.owner_id, photo.created_at)])
         if wake_worker:
             transaction.on_commit(partial(wake, prediction.priority))
 
@@ -194,23 +198,25 @@ def _answer(rows: list[Prediction], champion: ModelVersion, predictor: Predictor
         row.receipt = answers.receipt(number)
         row.seconds = seconds
         row.finished_at = timezone.now()
-    _open_of(rows).bulk_update(
-        readable,
-        [
-            "status",
-            "model",
-            "probabilities",
-            "label",
-            "confidence",
-            "verdict",
-            "receipt",
-            "seconds",
-            "finished_at",
-            "input",
-            "input_sha256",
-            "preprocessing",
-        ],
-    )
+    with transaction.atomic():
+        _open_of(rows).bulk_update(
+            readable,
+            [
+                "status",
+                "model",
+                "probabilities",
+                "label",
+                "confidence",
+                "verdict",
+                "receipt",
+                "seconds",
+                "finished_at",
+                "input",
+                "input_sha256",
+                "preprocessing",
+            ],
+        )
+        day_counts.mark((row.owner_id, row.photo_created_at) for row in readable)
 
 
 def _open_of(rows: list[Prediction]) -> QuerySet[Prediction]:

@@ -1,6 +1,16 @@
 """The sweeper: needs the database alone, so it works while the broker is down."""
 
-from classifier import audit, history, idempotency, people, predictions, rates, unpacking
+from classifier import (
+    audit,
+    day_counts,
+    history,
+    idempotency,
+    people,
+    predictions,
+    rates,
+    resumable,
+    unpacking,
+)
 from training import jobs, schedule
 
 
@@ -12,6 +22,8 @@ def sweep() -> dict[str, int]:
         **jobs.recover_jobs(),
         **schedule.run_schedule(),
         "photos_purged": history.purge_deleted(),
+        "days_counted": day_counts.recount(),
+        "uploads_purged": resumable.purge(),
         "rates_purged": rates.purge(),
         "sessions_purged": people.purge_sessions(),
         "signups_purged": people.purge_unconfirmed(),

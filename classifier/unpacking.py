@@ -18,7 +18,7 @@ from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from classifier import predictions
+from classifier import day_counts, predictions
 from classifier.archives import Archive, ArchiveRefused, EntryRefused, archive_limits, open_archive
 from classifier.batches import finish_if_over, remove_archive, wake_unpacking
 from classifier.decoder import check_isolated
@@ -122,7 +122,7 @@ def _claim(worker: str) -> list[BatchItem]:
 
 def _store_all(batch: Batch, items: list[BatchItem], worker: str) -> None:
     left = archive_limits().unpacked_bytes - (batch.items.aggregate(size=Sum("size"))["size"] or 0)
-    room = settings.QUOTA_PHOTOS - batch.owner.photos.filter(deleted_at=None).count()
+    room = day_counts.room(batch.owner, settings.QUOTA_PHOTOS, SLICE)
     renewed = time.monotonic()
     archive = _opened(batch, items)
     if archive is None:

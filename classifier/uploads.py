@@ -12,9 +12,11 @@ from django.core.files.base import ContentFile
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
+from classifier import day_counts
 from classifier.decoder import DecoderUnavailable, check_isolated
 from classifier.image_checks import CheckedImage, ImageRefused
 from classifier.models import Photo, Prediction, User
+from classifier.names import note_words
 from classifier.predictions import request_prediction
 from classifier.stored_files import remove_files
 from training.model_store import live_preprocessing
@@ -41,7 +43,7 @@ def upload_photo(
     Raises:
         ImageRefused: with one of the contract's codes and a sentence; nothing was stored.
     """
-    if owner.photos.filter(deleted_at=None).count() >= settings.QUOTA_PHOTOS:
+    if day_counts.room(owner, settings.QUOTA_PHOTOS) < 1:
         raise ImageRefused(
             "quota",
             _("You have %(count)s photos, which is the limit. Delete some and try again.")
@@ -105,6 +107,7 @@ def store_photo(
             written.append(str(field.name))
         with transaction.atomic():
             photo.save()
+            note_words([photo])
             request_prediction(photo, prediction, wake_worker=wake_worker)
             if record:
                 record(photo)

@@ -1,6 +1,15 @@
 from django.urls import path
 
-from classifier import answer_views, batch_views, correction_views, people_views, token_views, views
+from classifier import (
+    answer_views,
+    batch_views,
+    correction_views,
+    history_views,
+    people_views,
+    token_views,
+    upload_views,
+    views,
+)
 
 app_name = "classifier"
 urlpatterns = [
@@ -18,10 +27,13 @@ urlpatterns = [
     ),
     path("photos/<uuid:pk>/delete/", views.photo_delete, name="photo-delete"),
     path("photos/<uuid:pk>/restore/", views.photo_restore, name="photo-restore"),
-    path("history/", views.history_page, name="history"),
-    path("history/delete/", views.history_delete, name="history-delete"),
-    path("history/restore/", views.history_restore, name="history-restore"),
+    path("history/", history_views.history_page, name="history"),
+    path("history/delete/", history_views.history_delete, name="history-delete"),
+    path("history/restore/", history_views.history_restore, name="history-restore"),
     path("batches/", batch_views.batches_page, name="batches"),
+    path("batches/uploads/", upload_views.upload_begin, name="upload-begin"),
+    path("batches/uploads/<uuid:pk>/", upload_views.upload_piece, name="upload-piece"),
+    path("batches/uploads/<uuid:pk>/finish/", upload_views.upload_finish, name="upload-finish"),
     path("batches/<uuid:pk>/", batch_views.batch_page, name="batch"),
     path("batches/<uuid:pk>/status/", batch_views.batch_status, name="batch-status"),
     path("batches/<uuid:pk>/results.csv", batch_views.batch_csv, name="batch-results-csv"),
@@ -35,8 +47,11 @@ urlpatterns = [
     path("review/skipped/", correction_views.review_skipped, name="review-skipped"),
     path("review/<uuid:pk>/", correction_views.review_photo, name="review-photo"),
     path("datasets/", correction_views.datasets_page, name="datasets"),
-    path("history/export.csv", people_views.history_csv, name="history-csv"),
-    path("history/export.jsonl", people_views.history_jsonl, name="history-jsonl"),
+    path("history/calendar/", history_views.calendar_page, name="calendar"),
+    path("history/export.csv", history_views.history_export, {"kind": "csv"}, name="history-csv"),
+    path("history/export.jsonl", history_views.history_export, {"kind": "jsonl"}, name="history-jsonl"),
+    path("history/export.json", history_views.history_export, {"kind": "json"}, name="history-json"),
+    path("history/export.zip", history_views.history_export, {"kind": "zip"}, name="history-zip"),
     path("account/numbers/", people_views.numbers, name="numbers"),
     path("account/export/", people_views.export, name="account-export"),
     path("account/delete/", people_views.delete, name="account-delete"),

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from typing import Any, BinaryIO, cast
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.templatetags.static import static
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
-from django.utils.translation import check_for_language, ngettext
+from django.utils.translation import check_for_language
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
@@ -22,8 +19,8 @@ from django.views.i18n import set_language
 
 from classifier import audit, rates
 from classifier.batch_views import SignedInRequest
-from classifier.forms import HistoryFilters
-from classifier.history import BadCursor, delete_photos, history, neighbours, page, restore_photos
+from classifier.history import delete_photos, history, neighbours, restore_photos
+from classifier.history_views import next_page, say_deleted
 from classifier.image_refusals import ImageRefused
 from classifier.media import photos_seen_by, serve
 from classifier.models import Photo
@@ -186,7 +183,7 @@ def photo_delete(request: SignedInRequest, pk: UUID) -> HttpResponse:
     if not delete_photos(request.user, [pk]):
         get_object_or_404(photos_seen_by(request.user), pk=pk, owner=request.user)
     audit.record("photos_deleted", by=request.user, detail="1", request=request)
-    say_deleted(request, [pk])
+    say_deleted(request, 1, f"undo:{pk}")
     return redirect(next_page(request))
 
 
@@ -196,81 +193,6 @@ def photo_restore(request: SignedInRequest, pk: UUID) -> HttpResponse:
     if not restore_photos(request.user, [pk]):
         get_object_or_404(photos_seen_by(request.user), pk=pk, owner=request.user)
     return redirect("classifier:photo", pk)
-
-
-@login_required
-@require_safe
-@never_cache
-def history_page(request: SignedInRequest) -> HttpResponse:
-    """A person's photos, newest first."""
-    filters = HistoryFilters(request.GET)
-    chosen = filters.chosen if filters.is_valid() else {}
-    rows = history(request.user, **chosen)
-    try:
-        shown = page(rows, request.GET.get("cursor", ""))
-    except BadCursor:
-        messages.warning(request, _("That link is damaged: this is the first page."))
-        shown = page(rows)
-    context = {
-        "filters": filters,
-        "chosen": chosen,
-        "page": shown,
-        "query": urlencode(chosen),
-        "ever": bool(shown.items) or (bool(chosen) and history(request.user).exists()),
-    }
-    return render(request, "classifier/history.html", context)
-
-
-@login_required
-@require_POST
-def history_delete(request: SignedInRequest) -> HttpResponse:
-    ids = posted_ids(request)
-    if count := delete_photos(request.user, ids):
-        audit.record("photos_deleted", by=request.user, detail=str(count), request=request)
-        say_deleted(request, ids)
-    else:
-        messages.warning(request, _("Tick the photos to delete first."))
-    return redirect(next_page(request))
-
-
-@login_required
-@require_POST
-def history_restore(request: SignedInRequest) -> HttpResponse:
-    count = restore_photos(request.user, posted_ids(request))
-    if count:
-        messages.success(
-            request,
-            ngettext("%(count)d photo is back.", "%(count)d photos are back.", count) % {"count": count},
-        )
-    else:
-        messages.warning(request, _("It is too late to bring them back: they have been removed."))
-    return redirect(next_page(request))
-
-
-def posted_ids(request: HttpRequest) -> list[UUID]:
-    """Ids of photos; what is not an id is left out."""
-    ids = []
-    for text in request.POST.getlist("ids"):
-        try:
-            ids.append(UUID(text))
-        except ValueError:
-            continue
-    return ids
-
-
-def say_deleted(request: HttpRequest, ids: list[UUID]) -> None:
-    """A message with an 'Undo', which the template makes of the tag."""
-    text = ngettext("%(count)d photo was deleted.", "%(count)d photos were deleted.", len(ids))
-    messages.success(request, text % {"count": len(ids)}, extra_tags="undo:" + ",".join(map(str, ids)))
-
-
-def next_page(request: HttpRequest) -> str:
-    """Where the form wants to go on, if that is a page of this site."""
-    wanted = request.POST.get("next", "")
-    safe = url_has_allowed_host_and_scheme(
-        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
-    )
-    return wanted if safe else reverse("classifier:history")
 
 
 @login_required

@@ -1,4 +1,5 @@
-// Sends an archive with progress. A folder or many photos are packed here, unpressed (photos are
+// Sends an archive in pieces, with progress; after a lost connection, a restart of the site or a reload
+// of the page it goes on where it was. A folder or many photos are packed here, unpressed (photos are
 // pressed already), so that the site knows one way in. Without this script the form posts a ZIP.
 document.addEventListener("DOMContentLoaded", () => {
   const form = document.getElementById("batch-form");
@@ -90,43 +91,94 @@ document.addEventListener("DOMContentLoaded", () => {
     return new Blob([...parts, ...directory, end], { type: "application/zip" });
   };
 
-  const send = (content, name) => {
-    if (content.size > Number(say.limitMb) * MEGABYTE) {
-      busy(false);
-      tell(say.tooLarge, true);
-      return;
-    }
-    const data = new FormData(form);
-    data.set("archive", content, name);
-    const request = new XMLHttpRequest();
-    request.open("POST", location.pathname);
-    request.setRequestHeader("Accept", "application/json");
-    request.upload.addEventListener("progress", (event) => {
-      if (!event.lengthComputable) return;
-      const percent = Math.floor((100 * event.loaded) / event.total);
-      if (percent < 100) bar.value = percent;
-      else bar.removeAttribute("value");
-      tell(percent < 100 ? say.sending : say.checking, false, { percent });
+  // --- Piece by piece -----------------------------------------------------------------------
+
+  class Refused extends Error {}
+  const token = form.querySelector("input[name=csrfmiddlewaretoken]").value;
+  const pause = (seconds) => new Promise((done) => {
+    const timer = setTimeout(done, seconds * 1000);
+    addEventListener("online", () => { clearTimeout(timer); done(); }, { once: true });
+  });
+
+  // One request; what the site refuses is an error with its sentence, no answer at all is another one.
+  const ask = async (method, address, body, headers = {}) => {
+    const response = await fetch(address, {
+      method,
+      body,
+      headers: { Accept: "application/json", "X-CSRFToken": token, ...headers },
     });
-    request.addEventListener("load", () => {
-      let answer = null;
+    if (response.redirected || response.status === 403) throw new Refused(say.signedOut);
+    if (response.status === 429) {
+      await pause(Number(response.headers.get("Retry-After")) || 10);
+      return ask(method, address, body, headers);
+    }
+    if (response.status === 404) throw new Refused(say.over);
+    const json = response.headers.get("Content-Type")?.includes("json");
+    if (json && response.status < 500) {
+      const answer = await response.json();
+      if (answer.error) throw new Refused(answer.error.detail);
+      return answer;
+    }
+    if (json && response.status === 507) throw new Refused((await response.json()).error.detail);
+    if (response.status === 413) throw new Refused(say.tooLarge);
+    throw new Error(String(response.status));
+  };
+
+  // The same request again until it is answered, with longer and longer pauses.
+  const askUntilAnswered = async (...request) => {
+    for (let seconds = 1; ; seconds = Math.min(seconds * 2, 30)) {
       try {
-        answer = JSON.parse(request.responseText);
-      } catch {
-        // A sign-in page or a proxy's error: told below.
-      }
-      busy(false);
-      if (answer?.url) location.assign(answer.url);
-      else if (answer?.error) tell(answer.error.detail, true);
-      else tell(request.responseURL.includes("/accounts/") ? say.signedOut : say.lost, true);
-    });
-    for (const event of ["error", "abort", "timeout"]) {
-      request.addEventListener(event, () => {
-        busy(false);
+        return await ask(...request);
+      } catch (error) {
+        if (error instanceof Refused) throw error;
         tell(say.lost, true);
-      });
+        await pause(seconds);
+      }
     }
-    request.send(data);
+  };
+
+  // The checksum of both ends tells the same file again.
+  const fingerprint = async (content) => {
+    const ends = [content.slice(0, MEGABYTE), content.slice(-MEGABYTE)];
+    const sums = await Promise.all(ends.map(async (end) => crc32(new Uint8Array(await end.arrayBuffer()))));
+    return sums.map((sum) => sum.toString(16)).join("-");
+  };
+
+  const sendPieces = async (content, name) => {
+    const data = new FormData();
+    for (const [key, value] of [["filename", name], ["size", content.size]]) data.append(key, value);
+    data.append("fingerprint", await fingerprint(content));
+    let { id, piece, offset } = await askUntilAnswered("POST", say.begin, data);
+    const address = `${say.begin}${id}/`;
+    if (offset) tell(say.goesOn, false, { percent: Math.floor((100 * offset) / content.size) });
+    for (;;) {
+      while (offset < content.size) {
+        bar.value = (100 * offset) / content.size;
+        const bytes = content.slice(offset, offset + piece);
+        ({ offset } = await askUntilAnswered("PATCH", address, bytes, { "Upload-Offset": offset }));
+        tell(say.sending, false, { percent: Math.floor((100 * offset) / content.size) });
+      }
+      bar.removeAttribute("value");
+      tell(say.checking);
+      const rest = new FormData(form);
+      rest.delete("archive");
+      const answer = await askUntilAnswered("POST", `${address}finish/`, rest);
+      if (answer.url) return answer.url;
+      ({ offset } = answer);
+    }
+  };
+
+  const send = async (content, name) => {
+    try {
+      if (content.size > Number(say.limitMb) * MEGABYTE) throw new Refused(say.tooLarge);
+      const url = await sendPieces(content, name);
+      sending = false;
+      location.assign(url);
+    } catch (error) {
+      busy(false);
+      // Otherwise the chosen file changed or is gone.
+      tell(error instanceof Refused ? error.message : say.unreadable.replace("{name}", name), true);
+    }
   };
 
   const sendFiles = async (files, name) => {
@@ -141,7 +193,7 @@ document.addEventListener("DOMContentLoaded", () => {
     }
     busy(true);
     try {
-      send(await pack(files), name);
+      await send(await pack(files), name);
     } catch (error) {
       busy(false);
       tell(error.message, true);

@@ -48,6 +48,7 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const form of document.querySelectorAll("form[data-select]")) {
     const boxes = () => [...form.querySelectorAll("input[name=ids]")];
     const all = form.querySelector("[data-select-all]");
+    const everything = form.querySelector("[data-select-everything]");
     const bar = form.querySelector("[data-select-bar]");
     const show = () => {
       const ticked = boxes().filter((box) => box.checked).length;
@@ -55,9 +56,12 @@ document.addEventListener("DOMContentLoaded", () => {
         all.checked = ticked > 0 && ticked === boxes().length;
         all.indeterminate = ticked > 0 && ticked < boxes().length;
       }
-      bar.classList.toggle("is-active", ticked > 0);
-      for (const part of form.querySelectorAll("[data-select-count]")) part.textContent = ticked;
-      for (const button of bar.querySelectorAll("button")) button.disabled = ticked === 0;
+      const whole = everything?.checked ?? false;
+      bar.classList.toggle("is-active", ticked > 0 || whole);
+      for (const part of form.querySelectorAll("[data-select-count]")) {
+        part.textContent = whole ? part.dataset.everything : ticked;
+      }
+      for (const button of bar.querySelectorAll("button")) button.disabled = ticked === 0 && !whole;
     };
     form.addEventListener("change", (event) => {
       if (event.target === all) for (const box of boxes()) box.checked = all.checked;

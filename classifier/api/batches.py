@@ -42,7 +42,7 @@ class BatchAnswer(Schema):
 
     id: UUID = Field(examples=[EXAMPLE_ID])
     filename: str = Field(examples=["photos.zip"])
-    state: Literal["running", "paused", "cancelled", "done", "failed"]
+    state: Literal["running", "paused", "cancelled", "done"]
     total: int = Field(description="Files in the archive.", examples=[1000])
     done: int = Field(description="Answered.", examples=[995])
     failed: int = Field(description="Refused, not answered or cancelled; the results say why.", examples=[5])

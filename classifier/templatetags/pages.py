@@ -71,6 +71,13 @@ def undo_ids(message: Message) -> list[str]:
 
 
 @register.simple_tag
+def undo_at(message: Message) -> str:
+    """The moment at which many photos were deleted, which a message's 'Undo' brings back."""
+    tags = message.extra_tags or ""
+    return tags.removeprefix("undo-at:") if tags.startswith("undo-at:") else ""
+
+
+@register.simple_tag
 def milliseconds(seconds: float) -> str:
     """0.0123 becomes '12 ms', and from a second on '1.2 s', in the reader's way."""
     if seconds >= 1:

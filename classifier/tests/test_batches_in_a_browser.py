@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
-from playwright.sync_api import BrowserContext, FilePayload, Page, expect
+from playwright.sync_api import BrowserContext, FilePayload, Page, Route, expect
 
 from cifarsite.test import answer, image_bytes, make_user
-from classifier import batches, unpacking
+from classifier import batches, resumable, unpacking
 from classifier.corrections import correct, set_consent
 from classifier.models import Batch, Correction, Example, Photo, User
 from classifier.tests.archives import photos, zipped
@@ -107,6 +107,75 @@ def test_a_zip_that_is_none_is_told_and_the_page_follows_a_batch(
     expect(page.locator(".tile-correct.is-other")).to_have_count(1)
     assert Correction.objects.get().label == "dog"
     accessible(page)
+
+
+def test_an_upload_goes_on_after_a_lost_connection_and_after_a_reload(
+    page: Page, context: BrowserContext, live_server: Any, client: Any, alice: User, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(resumable, "PIECE_BYTES", 2_000)
+    sign_in(context, live_server, client, alice)
+    content = zipped(photos(4)).getvalue()
+    archive: FilePayload = {"name": "four.zip", "mimeType": "application/zip", "buffer": content}
+    sent: list[str] = []
+
+    def lose_the_third_piece(route: Route) -> None:
+        if route.request.method == "PATCH" and len(sent) == 2:
+            route.abort("connectionreset")
+        else:
+            sent.append(route.request.headers.get("upload-offset", ""))
+            route.continue_()
+
+    page.goto(live_server.url + reverse("classifier:batches"))
+    page.route("**/batches/uploads/*/", lose_the_third_piece)
+    page.locator("#archive").set_input_files(archive)
+    page.get_by_role("button", name="Upload", exact=True).click()
+    expect(page.get_by_text("The site does not answer.")).to_be_visible(timeout=20_000)
+    page.unroute("**/batches/uploads/*/")
+    page.wait_for_url("**/batches/*-*/", timeout=40_000)
+    assert sent == ["0", "2000"]
+    assert Batch.objects.get().size == len(content)
+    # Left in the middle, then chosen again.
+    archive["name"] = "again.zip"
+    sent.clear()
+    page.goto(live_server.url + reverse("classifier:batches"))
+    page.route("**/batches/uploads/*/", lose_the_third_piece)
+    page.locator("#archive").set_input_files(archive)
+    page.get_by_role("button", name="Upload", exact=True).click()
+    expect(page.get_by_text("The site does not answer.")).to_be_visible(timeout=20_000)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.unroute("**/batches/uploads/*/")
+    page.goto(live_server.url + reverse("classifier:batches"))
+    first = page.expect_request(lambda request: request.method == "PATCH")
+    page.locator("#archive").set_input_files(archive)
+    with first as request:
+        page.get_by_role("button", name="Upload", exact=True).click()
+    assert int(request.value.headers["upload-offset"]) >= 4_000
+    page.wait_for_url("**/batches/*-*/", timeout=40_000)
+    expect(page.get_by_text("You have sent this archive before")).to_be_visible()
+    assert Batch.objects.count() == 2
+
+
+def test_all_that_match_are_deleted_from_the_first_page(
+    signed_in: Page, live_server: Any, alice: User
+) -> None:
+    page = signed_in
+    for _n in range(26):
+        answered(alice)
+    answered(alice, "dog")
+    page.goto(live_server.url + "/history/?label=cat")
+    accessible(page)
+    page.get_by_label("All that match, on every page").check()
+    expect(page.get_by_role("button", name="Delete")).to_contain_text("all")
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("26 photos were deleted.")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("26 photos are back.")).to_be_visible()
+    page.goto(live_server.url + "/history/")
+    page.get_by_role("link", name="Calendar").click()
+    expect(page.locator(".calendar .level-4")).to_have_count(1)
+    accessible(page)
+    page.locator(".calendar .level-4 a").click()
+    expect(page.locator(".tile")).to_have_count(24)
 
 
 def test_keys_correct_on_the_result_page_and_in_the_history(

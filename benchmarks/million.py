@@ -1,0 +1,406 @@
+"""Does a page take longer where a person has 1,000,000 photos than where they have 1,000?
+
+    python -m benchmarks.million [--database sqlite] [--photos 1000000] [--rounds 3] [--n 5]
+
+Two sites are filled by SQL, one of each size: photos over three years, each with an answer, its
+name's words and a place in a batch of 50, one in a hundred corrected. Each page is asked for in
+this process, database and template and all; the two sites take turns. ``--database postgres`` starts
+a PostgreSQL server of its own (initdb and postgres must be there). The goal is 1.5 times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import secrets
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+GOAL = 1.5
+FEW = 1_000
+YEARS = 3 * 365 * 24 * 3600
+BATCH = 50
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+# --- Rows -------------------------------------------------------------------------------------
+
+
+def statements(vendor: str, photos: int) -> list[str]:
+    """Fill the tables of person 1. A photo's number is kept in its ``size``."""
+    sqlite = vendor == "sqlite"
+    step = YEARS / photos
+    series = (
+        "(WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s "
+        f"WHERE i < {photos - 1}) SELECT i FROM s)"
+        if sqlite
+        else f"(SELECT generate_series(0, {photos - 1}) AS i)"
+    )
+    uuid = "lower(hex(randomblob(16)))" if sqlite else "gen_random_uuid()"
+    ago = (
+        f"strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || printf('%.3f', i * {step} + 60) || ' seconds')"
+        if sqlite
+        else f"now() - (i * {step} + 60) * interval '1 second'"
+    )
+    chance = "(abs(random()) % 1000000) / 1000000.0" if sqlite else "random()"
+    text = "CAST(p.size AS text)"
+    label = "CASE p.size % 10 " + " ".join(f"WHEN {n} THEN '{c}'" for n, c in enumerate(CLASSES)) + " END"
+    day = "substr(p.created_at, 1, 10)" if sqlite else "(p.created_at AT TIME ZONE 'UTC')::date"
+    ten = "'[0.91,0.01,0.01,0.01,0.01,0.01,0.01,0.01,0.01,0.01]'"
+    yes, no = ("1", "0") if sqlite else ("true", "false")
+    words = " UNION ALL ".join(
+        f"SELECT 1, p.id, {word} FROM classifier_photo p {condition}"
+        for word, condition in (
+            ("'img'", ""),
+            (text, ""),
+            ("'jpg'", ""),
+            ("'beach'", "WHERE p.size % 500 = 7"),
+        )
+    )
+    return [
+        f"""INSERT INTO classifier_photo
+            (id, owner_id, filename, display, thumbnail, width, height, size, pixel_sha256, created_at)
+            SELECT {uuid}, 1, 'IMG_' || i || CASE WHEN i % 500 = 7 THEN ' beach' ELSE '' END || '.jpg',
+            'display.jpg', 'thumbnail.jpg', 640, 480, i, 'sha', {ago} FROM {series} AS numbers""",
+        f"""INSERT INTO classifier_prediction
+            (photo_id, owner_id, photo_created_at, is_current, status, priority, input, input_sha256,
+             preprocessing, model_id, label, confidence, verdict, owner_says, probabilities, receipt,
+             created_at, finished_at, seconds, error_code, error_detail, attempt, worker)
+            SELECT p.id, 1, p.created_at, {yes}, CASE WHEN p.size % 200 = 3 THEN 'failed' ELSE 'done' END, 1,
+            'input.png', 'sha', 'squash32-v1', 1, CASE WHEN p.size % 200 = 3 THEN '' ELSE {label} END,
+            CASE WHEN p.size % 200 = 3 THEN NULL ELSE 0.2 + 0.8 * {chance} END,
+            CASE WHEN p.size % 200 = 3 THEN '' WHEN p.size % 23 = 0 THEN 'none_of_the_ten'
+                 WHEN p.size % 7 = 0 THEN 'unsure' ELSE 'recognised' END,
+            CASE p.size % 100 WHEN 1 THEN 'agrees' WHEN 2 THEN 'differs' ELSE '' END,
+            {ten}, '{{}}', p.created_at, p.created_at, 0.002, '', '', 1, 'bench'
+            FROM classifier_photo p""",
+        f"INSERT INTO classifier_nameword (owner_id, photo_id, word) {words}",
+        f"""INSERT INTO classifier_correction
+            (photo_id, by_id, label, predicted, confidence, state, created_at, changed_at)
+            SELECT p.id, 1, CASE p.size % 100 WHEN 1 THEN {label} ELSE 'frog' END, {label}, 0.6, 'accepted',
+            p.created_at, p.created_at FROM classifier_photo p WHERE p.size % 100 IN (1, 2)""",
+        f"""INSERT INTO classifier_batch
+            (id, owner_id, filename, archive, sha256, size, state, totals, created_at, finished_at)
+            SELECT {uuid}, 1, 'archive.zip', '', 'sha' || (i / {BATCH}), 1000000, 'done',
+            '{{"total": {BATCH}, "done": {BATCH}, "failed": 0}}', {ago}, {ago}
+            FROM {series} AS numbers WHERE i % {BATCH} = 0""",
+        f"""INSERT INTO classifier_batchitem
+            (batch_id, number, name, truth, status, size, photo_id, error_code, error_detail, attempt, worker)
+            SELECT b.id, p.size % {BATCH}, p.filename, {label}, 'stored', 100000, p.id, '', '', 1, 'bench'
+            FROM classifier_photo p JOIN classifier_batch b ON b.sha256 = 'sha' || (p.size / {BATCH})""",
+        f"""INSERT INTO classifier_daycount (owner_id, day, photos, labels, changes, counted)
+            SELECT 1, {day}, 0, '{{}}', count(*), 0 FROM classifier_photo p GROUP BY {day}""",
+        f"UPDATE training_modelversion SET is_champion = {no} WHERE id <> 1",
+        "ANALYZE",
+    ]
+
+
+# --- One site ---------------------------------------------------------------------------------
+
+
+def start_django() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cifarsite.settings")
+    import django
+
+    django.setup()
+    from django.conf import settings
+
+    settings.ALLOWED_HOSTS = ["testserver"]
+    settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+
+
+def fill(photos: int) -> dict[str, float]:
+    """Make the tables and their rows. Returns what took how many seconds."""
+    start_django()
+    from django.core.management import call_command
+    from django.db import connection
+
+    from classifier import day_counts
+    from classifier.models import Consent, User
+    from training.models import ModelVersion
+
+    call_command("migrate", verbosity=0)
+    call_command("createcachetable", verbosity=0)
+    person = User.objects.create_user("many", is_staff=True, is_superuser=True)
+    Consent.objects.create(user=person, given=True)
+    ModelVersion.objects.create(
+        name="bench", recipe="fast_cnn", sha256="a" * 64, size=1, preprocessing="squash32-v1", card={}
+    )
+    start = time.perf_counter()
+    for statement in statements(connection.vendor, photos):
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE")
+    filled = time.perf_counter()
+    days = day_counts.recount(limit=10_000)
+    return {
+        "fill_s": round(filled - start, 1),
+        "count_all_days_s": round(time.perf_counter() - filled, 1),
+        "days": days,
+    }
+
+
+def pages(photos: int) -> dict[str, str]:
+    """The addresses to measure, by a name that is the same for both sites."""
+    from classifier.history import OLDER, ORDERS, _encode, history
+    from classifier.models import Batch, Photo, User
+
+    person = User.objects.get()
+    middle = Photo.objects.get(size=photos // 2)
+    day = middle.created_at.date()
+    deep = _encode(OLDER, history(person).get(photo_id=middle.pk), ORDERS[""])
+    filters = {
+        "": "",
+        "label": "label=cat",
+        "verdict": "verdict=none_of_the_ten",
+        "done": "status=done",
+        "failed": "status=failed",
+        "agreed": "correction=agrees",
+        "corrected": "correction=differs",
+        "not corrected": "correction=none",
+        "from a day on": f"date_from={day}",
+        "until a day": f"date_to={day}",
+        "label and day": f"label=cat&date_to={day}",
+        "name, all": "search=img",
+        "name, some": "search=beach",
+        "name, one": f"search=img+{photos // 2}",
+        "name, none": "search=nothing",
+        "name and label": "search=beach&label=ship",
+        "oldest": "sort=oldest",
+        "surest": "sort=surest",
+        "least sure": "sort=least_sure",
+        "label, least sure": "label=cat&sort=least_sure",
+        "verdict, least sure": "verdict=unsure&sort=least_sure",
+        "corrected, least sure": "correction=differs&sort=least_sure",
+        "page in the middle": f"cursor={deep}",
+    }
+    batch = Batch.objects.order_by("created_at")[Batch.objects.count() // 2]
+    found = {f"history: {name}".rstrip(": "): f"/history/?{query}" for name, query in filters.items()}
+    return found | {
+        "calendar": f"/history/calendar/?month={day:%Y-%m}",
+        "result": f"/photos/{middle.pk}/",
+        "upload": "/",
+        "numbers": "/account/numbers/",
+        "account": "/account/",
+        "batches": "/batches/",
+        "batch": f"/batches/{batch.pk}/",
+        "review": "/review/",
+        "admin": "/admin/",
+        "admin: photos": "/admin/classifier/photo/",
+        "admin: photos, deleted": "/admin/classifier/photo/?deleted_at__isempty=0",
+        "admin: photos, by name": f"/admin/classifier/photo/?q=IMG_{photos // 2}",
+        "admin: predictions": "/admin/classifier/prediction/",
+        "admin: predictions, failed": "/admin/classifier/prediction/?status__exact=failed",
+        "admin: predictions, label": "/admin/classifier/prediction/?label__exact=cat",
+        "admin: batches": "/admin/classifier/batch/",
+        "admin: batch items": "/admin/classifier/batchitem/",
+        "admin: corrections": "/admin/classifier/correction/",
+    }
+
+
+def measure(photos: int, n: int, only: str) -> dict[str, list[tuple[float, float, int]]]:
+    """(seconds, of them in the database, queries) of each page, n times after one that does not count."""
+    start_django()
+    from django.db import connection
+    from django.test import Client
+
+    from classifier.models import User
+
+    client = Client()
+    client.force_login(User.objects.get())
+    found: dict[str, list[tuple[float, float, int]]] = {}
+    for name, address in pages(photos).items():
+        if only not in name:
+            continue
+        for turn in range(n + 1):
+            spent = [0.0, 0]
+
+            def timed(execute: Any, *arguments: Any, spent: list[float] = spent) -> Any:
+                begin = time.perf_counter()
+                try:
+                    return execute(*arguments)
+                finally:
+                    spent[0] += time.perf_counter() - begin
+                    spent[1] += 1
+
+            with connection.execute_wrapper(timed):
+                begin = time.perf_counter()
+                response = client.get(address)
+                seconds = time.perf_counter() - begin
+            if response.status_code != 200:
+                raise SystemExit(f"{address}: {response.status_code}")
+            if turn:
+                found.setdefault(name, []).append((seconds, spent[0], int(spent[1])))
+    return found
+
+
+# --- Both, in turn ----------------------------------------------------------------------------
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """A PostgreSQL server of its own, on a port of 127.0.0.1; an address without a database's name."""
+    places = [shutil.which("initdb"), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")))]
+    programs = Path(next(filter(None, places), "") or sys.exit("PostgreSQL's initdb is not here.")).parent
+    person: dict[str, Any] = {}
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        person = {"user": "postgres", "group": "postgres", "extra_groups": []}
+        folder.chmod(0o755)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = folder / "postgres"
+    home.mkdir()
+    password = secrets.token_hex(8)
+    (home / "password").write_text(password)
+    if person:
+        shutil.chown(home, "postgres")
+        shutil.chown(home / "password", "postgres")
+    words = [programs / "initdb", "-D", home / "data", "-U", "bench", "--no-sync", "-A", "scram-sha-256"]
+    words += ["--pwfile", home / "password", "--encoding", "UTF8"]
+    subprocess.run(words, cwd=home, check=True, stdout=subprocess.DEVNULL, **person)
+    words = [programs / "postgres", "-D", home / "data", "-p", str(port), "-k", home]
+    for option in ("listen_addresses=127.0.0.1", "fsync=off", "shared_buffers=512MB", "max_wal_size=4GB"):
+        words += ["-c", option]
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(words, cwd=home, stdout=log, stderr=log, **person)
+    try:
+        for _try in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"postgres://bench:{password}@127.0.0.1:{port}"
+    finally:
+        server.send_signal(signal.SIGQUIT)
+        server.wait(30)
+
+
+def part(words: list[str], folder: Path, url: str) -> Any:
+    """Run a part of this in a process of its own, on one of the two databases."""
+    environment = {
+        **os.environ,
+        "VAR_DIR": str(folder),
+        "DATABASE_URL": url,
+        "BROKER_URL": "",
+        "CACHE_URL": "",
+    }
+    argv = [sys.executable, "-m", "benchmarks.million", *words]
+    done = subprocess.run(argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def compare(arguments: argparse.Namespace, folder: Path, base: str) -> dict[str, Any]:
+    sizes = {FEW: folder / "few", arguments.photos: folder / "many"}
+    times: dict[int, dict[str, list[tuple[float, float, int]]]] = {size: {} for size in sizes}
+    filled = {}
+    urls = {}
+    for size, place in sizes.items():
+        place.mkdir()
+        urls[size] = f"sqlite:///{place / 'db.sqlite3'}"
+        if base:
+            urls[size] = f"{base}/{place.name}"
+            make_database(base, place.name)
+        filled[str(size)] = part(["fill", str(size)], place, urls[size])
+        print(f"{size:,} photos: {filled[str(size)]}", flush=True)
+    for _round in range(arguments.rounds):
+        for size, place in sizes.items():
+            words = ["measure", str(size), "--n", str(arguments.n), "--only", arguments.only]
+            for name, found in part(words, place, urls[size]).items():
+                times[size].setdefault(name, []).extend(found)
+    few, many = times[FEW], times[arguments.photos]
+    table = {name: row(few[name], many[name]) for name in few}
+    return {"fill": filled, "pages": table}
+
+
+def row(few: list[tuple[float, float, int]], many: list[tuple[float, float, int]]) -> dict[str, Any]:
+    def median(times: list[tuple[float, float, int]], place: int) -> float:
+        return statistics.median(found[place] for found in times) * 1000
+
+    return {
+        "few_ms": round(median(few, 0), 1),
+        "many_ms": round(median(many, 0), 1),
+        "ratio": round(median(many, 0) / median(few, 0), 2),
+        "few_database_ms": round(median(few, 1), 1),
+        "many_database_ms": round(median(many, 1), 1),
+        "queries": [max(found[2] for found in few), max(found[2] for found in many)],
+    }
+
+
+def make_database(base: str, name: str) -> None:
+    import psycopg
+
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+
+
+def report(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
+    worst = max(result["pages"].items(), key=lambda item: item[1]["ratio"])
+    for name, found in result["pages"].items():
+        mark = "" if found["ratio"] <= GOAL else "  <-- above the goal"
+        times = f"{found['few_ms']:8.1f} {found['many_ms']:8.1f} ms  ratio {found['ratio']:5.2f}"
+        base = f"  database {found['few_database_ms']:6.1f} {found['many_database_ms']:6.1f} ms"
+        print(f"{name:34}{times}{base}  queries {found['queries']}{mark}")
+    print(f"worst: {worst[0]}, {worst[1]['ratio']} times (goal: at most {GOAL})")
+    if not arguments.only:
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"million-{arguments.database}.json"
+        path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", nargs="?", choices=["fill", "measure"], help=argparse.SUPPRESS)
+    parser.add_argument("size", nargs="?", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--photos", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--n", type=int, default=5, help="how often each page is asked for in a round")
+    parser.add_argument("--only", default="", help="pages whose name holds this; nothing is written then")
+    parser.add_argument("--keep", type=Path, help="a folder for the databases, which stay")
+    arguments = parser.parse_args()
+    if arguments.part == "fill":
+        print(json.dumps(fill(arguments.size)))
+        return
+    if arguments.part == "measure":
+        print(json.dumps(measure(arguments.size, arguments.n, arguments.only)))
+        return
+    folder = arguments.keep or Path(tempfile.mkdtemp(prefix="cifarsite-million-"))
+    folder.mkdir(exist_ok=True)
+    try:
+        if arguments.database == "postgres":
+            with postgres(folder) as base:
+                result = compare(arguments, folder, base)
+        else:
+            result = compare(arguments, folder, "")
+    finally:
+        if not arguments.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    machine = {
+        "cpus": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
+    numbers = {"photos": [FEW, arguments.photos], "n": arguments.rounds * arguments.n}
+    report(arguments, {**numbers, "database": arguments.database, "machine": machine, **result})
+
+
+if __name__ == "__main__":
+    main()
