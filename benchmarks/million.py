@@ -4,7 +4,8 @@
 
 Two sites are filled by SQL, one of each size: photos over three years, each with an answer, its
 name's words and a place in a batch of 50, one in a hundred corrected. Each page is asked for in
-this process, database and template and all; the two sites take turns. ``--database postgres`` starts
+this process, database and template and all; the two sites take turns, and the fastest of all
+times counts, since other work on the machine only adds to the others. ``--database postgres`` starts
 a PostgreSQL server of its own (initdb and postgres must be there). The goal is 1.5 times.
 """
 
@@ -142,8 +143,10 @@ def fill(photos: int) -> dict[str, float]:
     )
     start = time.perf_counter()
     for statement in statements(connection.vendor, photos):
+        begin = time.perf_counter()
         with connection.cursor() as cursor:
             cursor.execute(statement)
+        print(f"{time.perf_counter() - begin:7.1f} s  {statement[:50].splitlines()[0]}", file=sys.stderr)
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")
@@ -207,6 +210,7 @@ def pages(photos: int) -> dict[str, str]:
         "admin: photos, by name": f"/admin/classifier/photo/?q=IMG_{photos // 2}",
         "admin: predictions": "/admin/classifier/prediction/",
         "admin: predictions, failed": "/admin/classifier/prediction/?status__exact=failed",
+        "admin: predictions, waiting": "/admin/classifier/prediction/?status__exact=queued",
         "admin: predictions, label": "/admin/classifier/prediction/?label__exact=cat",
         "admin: batches": "/admin/classifier/batch/",
         "admin: batch items": "/admin/classifier/batchitem/",
@@ -330,15 +334,20 @@ def compare(arguments: argparse.Namespace, folder: Path, base: str) -> dict[str,
 
 
 def row(few: list[tuple[float, float, int]], many: list[tuple[float, float, int]]) -> dict[str, Any]:
-    def median(times: list[tuple[float, float, int]], place: int) -> float:
-        return statistics.median(found[place] for found in times) * 1000
+    # The fastest one: other work on the machine only adds to the others.
+    def fastest(times: list[tuple[float, float, int]], place: int) -> float:
+        return min(found[place] for found in times) * 1000
+
+    def median(times: list[tuple[float, float, int]]) -> float:
+        return statistics.median(found[0] for found in times) * 1000
 
     return {
-        "few_ms": round(median(few, 0), 1),
-        "many_ms": round(median(many, 0), 1),
-        "ratio": round(median(many, 0) / median(few, 0), 2),
-        "few_database_ms": round(median(few, 1), 1),
-        "many_database_ms": round(median(many, 1), 1),
+        "few_ms": round(fastest(few, 0), 1),
+        "many_ms": round(fastest(many, 0), 1),
+        "ratio": round(fastest(many, 0) / fastest(few, 0), 2),
+        "ratio_of_medians": round(median(many) / median(few), 2),
+        "few_database_ms": round(fastest(few, 1), 1),
+        "many_database_ms": round(fastest(many, 1), 1),
         "queries": [max(found[2] for found in few), max(found[2] for found in many)],
     }
 

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from typing import Any
+from unittest import mock
 
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
@@ -22,6 +23,7 @@ from cifarsite.test import SiteTestCase, answer, make_user
 from classifier.looks import look_at
 from classifier.models import ApiToken, AuditEntry, Photo, Prediction, User
 from classifier.tokens import make_token
+from training.admin_base import CappedPaginator
 from training.models import ModelVersion, Worker
 
 INLINE = re.compile(r"<style|<script(?![^>]*(src=|application/json))|\s(style|on[a-z]+)=[\"']", re.IGNORECASE)
@@ -426,3 +428,18 @@ class FirstPage(AdminTestCase):
         page = self.client.get(reverse("admin:index"))
         self.assertContains(page, "Queues")
         self.assertNotContains(page, "Last training jobs")
+
+
+class CountingManyRows(SiteTestCase):
+    def test_a_long_list_is_counted_only_so_far_and_says_so(self) -> None:
+        chief = make_user("chief", is_staff=True, is_superuser=True)
+        self.client.force_login(chief)
+        for _n in range(4):
+            self.upload()
+        page = self.client.get("/admin/classifier/photo/")
+        self.assertNotContains(page, "these are the first ones")
+        self.assertEqual(page.context["cl"].result_count, 4)
+        with mock.patch.object(CappedPaginator, "MOST", 3):
+            page = self.client.get("/admin/classifier/photo/")
+        self.assertContains(page, "More than 3: these are the first ones.")
+        self.assertEqual(page.context["cl"].result_count, 3)
