@@ -1,5 +1,6 @@
 """A batch under real workers that are killed: nothing lost, nothing doubled."""
 
+import http.client
 import os
 import shutil
 import signal
@@ -37,7 +38,7 @@ class Site:
         }
         self.running: list[subprocess.Popen[Any]] = []
 
-    def manage(self, *words: str) -> None:
+    def manage(self, *words: str) -> str:
         done = subprocess.run(
             [sys.executable, "manage.py", *words],
             cwd=ROOT,
@@ -47,6 +48,19 @@ class Site:
             timeout=180,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def prepare(self) -> None:
+        """Tables, and the small one of the models that ship: these tests are about processes."""
+        self.manage("migrate", "--verbosity", "0")
+        self.manage("createcachetable")
+        shipped = self.folder / "pretrained"
+        shutil.copytree(model_store.PRETRAINED_DIR / "fast_cnn", shipped / "fast_cnn")
+        code = "from pathlib import Path\nfrom training import model_store\n"
+        code += (
+            f"model_store.PRETRAINED_DIR = Path({str(shipped)!r})\nmodel_store.SHIPPED_CHAMPION = 'fast_cnn'"
+        )
+        self.manage("shell", "--no-imports", "-c", f"{code}\nmodel_store.install_pretrained()")
 
     def start(self, *words: str, log: str) -> subprocess.Popen[Any]:
         with (self.folder / log).open("ab") as file:
@@ -65,6 +79,21 @@ class Site:
         words = ["-m", "celery", "-A", "cifarsite", "worker", "--queues", "predict,batch,default"]
         words += ["--concurrency", "1", "--without-gossip", "--without-mingle", "--hostname", f"{name}@test"]
         return self.start(*words, log=f"{name}.txt")
+
+    def web(self, port: int) -> subprocess.Popen[Any]:
+        words = [
+            "-m",
+            "gunicorn",
+            "cifarsite.wsgi",
+            "--bind",
+            f"127.0.0.1:{port}",
+            "--worker-class",
+            "gthread",
+        ]
+        words += ["--workers", "1", "--threads", "4", "--no-control-socket"]
+        process = self.start(*words, log="web.txt")
+        wait_until(lambda: is_well(port), "the web server", 90)
+        return process
 
     def end(self, process: subprocess.Popen[Any], how: int) -> None:
         try:
@@ -88,6 +117,17 @@ class Site:
         return self.one("SELECT count(*) FROM classifier_prediction WHERE status = 'done'")
 
 
+def is_well(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path)
@@ -103,14 +143,7 @@ def test_workers_may_be_killed_at_any_point_of_a_batch(site: Site, tmp_path: Pat
     archive = tmp_path / "many.zip"
     files = {**photos(PHOTOS - 1), "broken.jpg": b"no image"}
     archive.write_bytes(zipped(files).getvalue())
-    site.manage("migrate", "--verbosity", "0")
-    site.manage("createcachetable")
-    # The small one of the models that ship: the test is about workers.
-    shipped = tmp_path / "pretrained"
-    shutil.copytree(model_store.PRETRAINED_DIR / "fast_cnn", shipped / "fast_cnn")
-    code = "from pathlib import Path\nfrom training import model_store\n"
-    code += f"model_store.PRETRAINED_DIR = Path({str(shipped)!r})\nmodel_store.SHIPPED_CHAMPION = 'fast_cnn'"
-    site.manage("shell", "--no-imports", "-c", f"{code}\nmodel_store.install_pretrained()")
+    site.prepare()
     code = "from classifier.batches import create_batch\nfrom classifier.models import User\n"
     code += f"create_batch(User.objects.create_user('o'), open({str(archive)!r}, 'rb'), filename='many.zip')"
     site.manage("shell", "--no-imports", "-c", code)

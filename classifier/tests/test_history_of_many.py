@@ -65,7 +65,7 @@ class Orders(HistoryTestCase):
                 found = [item for items in pages for item in items]
                 self.assertEqual(len({item.pk for item in found}), count)
                 keys = [item.confidence if field == "confidence" else item.photo_created_at for item in found]
-                self.assertEqual(keys, sorted(keys, reverse=descending))  # type: ignore[type-var]
+                self.assertEqual(keys, sorted(keys, reverse=descending))
                 back = history.page(rows, shown.previous_cursor, 3, sort)
                 self.assertEqual(back.items, pages[-2])
                 if field == "confidence":
