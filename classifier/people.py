@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,11 +21,11 @@ from django.db.models.functions import TruncMonth
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from classifier import audit, day_counts, exports, personal_data
+from classifier import audit, day_counts, exports, personal_data, resumable
 from classifier.batches import remove_archive
 from classifier.corrections import NOT_SURE, consent
 from classifier.history import history, remove_photos
-from classifier.models import CLASS_CHOICES, Example, User
+from classifier.models import CLASS_CHOICES, ArchiveUpload, Example, Prediction, User
 
 logger = logging.getLogger(__name__)
 
@@ -147,6 +148,8 @@ def delete_account(user: User, *, request: Any = None) -> None:
     forget_in_the_administrations_log(user)
     for session in UserSession.objects.filter(user=user):
         session.end()
+    for upload in ArchiveUpload.objects.filter(owner=user):
+        resumable.remove(upload)
     for batch in user.batches.all():
         remove_archive(batch)
     # First, so that no worker stores another photo.

@@ -49,6 +49,7 @@ LINKS: dict[str, dict[str, Link]] = {
             (
                 *("id", "photo", "crop", "is_current", "status", "model__name", "preprocessing", "label"),
                 *("confidence", "verdict", "probabilities", "receipt", "created_at", "finished_at"),
+                "owner_says",
                 *("input_sha256", "seconds", "error_code", "error_detail"),
             ),
         )
@@ -78,6 +79,16 @@ LINKS: dict[str, dict[str, Link]] = {
             ("batch", "number", "name", "truth", "status", "size", "photo", "error_code", "error_detail"),
         )
     },
+    "classifier.ArchiveUpload": {
+        "owner": Link("unfinished_uploads", ("id", "filename", "size", "received", "changed_at"))
+    },
+    "classifier.ArchivePart": {
+        "upload__owner": Link(
+            "", reason="Bytes of an archive that is not all there: its uploads' rows say so."
+        )
+    },
+    "classifier.DayCount": {"owner": Link("", reason="Counts of the photos, which are there themselves.")},
+    "classifier.NameWord": {"owner": Link("", reason="Words of file names, which are there themselves.")},
     "classifier.ApiToken": {
         "owner": Link(
             "api_tokens",
@@ -124,6 +135,7 @@ FILES = {
     "classifier.Photo.thumbnail": "Left out: a smaller copy of the display copy.",
     "classifier.Prediction.input": "inputs/",
     "classifier.Example.image": "examples/",
+    "classifier.ArchivePart.file": "Left out: a piece of the person's own file, removed within a day.",
     "classifier.Batch.archive": "Left out: the person's own file, removed as soon as it is unpacked.",
 }
 # Columns that say nothing about the person, or that are secrets.
@@ -134,7 +146,16 @@ LEFT_OUT = {
         *("attempt", "claim", "worker", "lease_expires_at", "priority", "photo_created_at"),
     },
     "secrets": {"key", "data", "session_key", "sha256"},
-    "said by other columns": {"same_as", "answer", "request_sha256", "content_type", "object_id"},
+    "said by other columns": {
+        "totals",
+        "batch",
+        "fingerprint",
+        "same_as",
+        "answer",
+        "request_sha256",
+        "content_type",
+        "object_id",
+    },
     "of the site's own images": {"twin"},
     "times of the secret key": {"created", "sent"},
 }

@@ -27,6 +27,7 @@ from django.utils import timezone
 
 from cifarsite.test import PASSWORD, ApiTestCase, answer, image_file, make_user
 from cifarsite.tests.access_table import HOW_TO, TABLE, Access, Who, access
+from classifier import resumable
 from classifier.batches import create_batch
 from classifier.corrections import correct, set_consent
 from classifier.models import Photo, User
@@ -104,6 +105,7 @@ class WalkTests(ApiTestCase):
             "deleted_photo": gone.pk,
             "reviewed_photo": reviewed.pk,
             "batch": create_batch(cls.alice, zipped(photos(1)), filename="a.zip").pk,
+            "upload": resumable.begin(cls.alice, filename="a.zip", size=9, fingerprint="1").pk,
             "token": make_token(cls.alice, scopes=["read"])[0].pk,
             "key": Authenticator.objects.create(user=cls.alice, type="webauthn", data=key).pk,
             "model": install_pretrained()[0].pk,

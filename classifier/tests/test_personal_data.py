@@ -27,7 +27,7 @@ from django.db.models import CASCADE, FileField, Model
 from django.utils import timezone
 
 from cifarsite.test import PASSWORD, SiteTestCase, answer, make_user
-from classifier import audit, batches, people, personal_data
+from classifier import audit, batches, people, personal_data, resumable
 from classifier.corrections import accept, correct, freeze, set_consent
 from classifier.models import AuditEntry, Correction, IdempotentRequest, Photo, Prediction, User
 from classifier.tests.archives import photos, zipped
@@ -133,6 +133,8 @@ class FullLife(SiteTestCase):
         accept(others, "cat", by=person)
         batch = batches.create_batch(person, zipped({f"{CANARY}.jpg": b"x"} | photos(1)), filename=CANARY)
         batch.items.update(photo=None)
+        coming = resumable.begin(person, filename=CANARY, size=9, fingerprint=CANARY)
+        resumable.append(coming, 0, CANARY.encode()[:3])
         make_token(person, scopes=["read"], name=CANARY)
         IdempotentRequest.objects.create(owner=person, key=CANARY, request_sha256="0" * 64)
         AuditEntry.objects.create(kind="sign_in_failed", by=person, address=ADDRESS)
