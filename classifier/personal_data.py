@@ -141,7 +141,7 @@ FILES = {
 # Columns that say nothing about the person, or that are secrets.
 LEFT_OUT = {
     "the database's own number": {"id"},
-    "files, exported as such": {"display", "thumbnail", "input", "image", "archive"},
+    "files, exported as such": {"file", "offset", "display", "thumbnail", "input", "image", "archive"},
     "how the work is shared among workers": {
         *("attempt", "claim", "worker", "lease_expires_at", "priority", "photo_created_at"),
     },
