@@ -70,6 +70,13 @@ def kept_secret_key() -> str:
     return key
 
 
+def site_address(name: str, url: str) -> str:
+    parts = urlsplit(url.rstrip("/"))
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
+        raise ImproperlyConfigured(f"{name} is {url!r}, expected an address such as https://example.org.")
+    return url.rstrip("/")
+
+
 TESTING = "pytest" in sys.modules
 # Django's own error pages, which show code and settings: for development alone.
 DEBUG = switch("DEBUG", False)
@@ -83,6 +90,9 @@ SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 # Where `make run` answers, on this machine alone.
 PORT = number("PORT", 8000, 1)
+# Where people reach the site, such as https://example.org: links in mails and webhooks begin with it.
+BASE_URL = os.environ.get("BASE_URL") or f"http://localhost:{PORT}"
+BASE_URL = site_address("BASE_URL", BASE_URL)
 # Origins such as https://example.org that forms may be sent from, behind a proxy that ends https.
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # How many reverse proxies of your own stand before the site; 0: X-Forwarded-For is ignored.
@@ -296,6 +306,13 @@ GATE_P_VALUE = read("GATE_P_VALUE", env.float, 0.05, "a number from 0 to 1")
 GATE_CLASS_FLOOR = read("GATE_CLASS_FLOOR", env.float, 0.5, "a number from 0 to 1")
 # The highest calibration error of a challenger on the test images, 0 to 1.
 GATE_ECE = read("GATE_ECE", env.float, 0.05, "a number from 0 to 1")
+# How many times the champion's forward time a challenger's may be, both timed side by side.
+GATE_SLOWDOWN = read("GATE_SLOWDOWN", env.float, 4.0, "a number such as 4.0")
+
+# Signs the messages that tell other programs of a finished training job; empty: there are none.
+WEBHOOK_SECRET = os.environ.get("WEBHOOK_SECRET", "")
+# Hosts that webhooks may call although they are on this machine or in a private network.
+WEBHOOK_PRIVATE_HOSTS = env.list("WEBHOOK_PRIVATE_HOSTS", default=[])
 
 # Celery's broker: `redis://host:6379/0`; empty: files in VAR_DIR, for one machine.
 BROKER_URL = os.environ.get("BROKER_URL") or "filesystem://"
@@ -308,6 +325,7 @@ CELERY_TASK_ROUTES = {
     "classifier.tasks.unpack": {"queue": "batch"},
     "classifier.tasks.*": {"queue": "default"},
     "training.tasks.train": {"queue": "train"},
+    "training.tasks.change_over": {"queue": "predict"},
     "training.tasks.*": {"queue": "default"},
 }
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

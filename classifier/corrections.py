@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 
 from django.core.files.base import ContentFile
@@ -34,7 +35,7 @@ from training import datasets
 from training.engine.data import CLASS_NAMES
 from training.engine.near_duplicates import find_twin
 from training.engine.preprocessing import make_input
-from training.models import DatasetVersion
+from training.models import DatasetVersion, ModelVersion
 
 logger = logging.getLogger(__name__)
 
@@ -243,10 +244,28 @@ def training_rows() -> Iterator[dict[str, str]]:
         yield {"source": str(photo_id), "file": image, "label": label, "sha256": sha256}
 
 
-def freeze(by: User, name: str) -> DatasetVersion:
+def accepted_since(moment: datetime | None) -> int:
+    """How many photos that may train were accepted after a moment (None: ever)."""
+    rows = trainable()
+    return (rows.filter(accepted_at__gt=moment) if moment else rows).count()
+
+
+def freeze(by: User | None, name: str) -> DatasetVersion:
     """Freeze CIFAR-10 and what was accepted so far.
 
     Raises:
         datasets.NothingToFreeze: nothing was accepted yet, or no CIFAR-10 is known.
     """
     return datasets.freeze(name, training_rows(), by=by)
+
+
+def freeze_for_schedule() -> DatasetVersion | None:
+    """The version that a scheduled run trains on; None where nobody corrected anything."""
+    if not ModelVersion.objects.exclude(job=None).exists():
+        # The first run here is on plain CIFAR-10: it tells which copy of it this site has.
+        return None
+    try:
+        name = _("CIFAR-10 and corrections, %(day)s") % {"day": timezone.now().date()}
+        return freeze(None, str(name))
+    except datasets.NothingToFreeze:
+        return None

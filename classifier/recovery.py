@@ -2,6 +2,7 @@
 
 from classifier import (
     audit,
+    corrections,
     day_counts,
     history,
     idempotency,
@@ -11,7 +12,7 @@ from classifier import (
     resumable,
     unpacking,
 )
-from training import jobs, schedule
+from training import jobs, schedule, webhooks
 
 
 def sweep() -> dict[str, int]:
@@ -20,7 +21,8 @@ def sweep() -> dict[str, int]:
         **predictions.recover(),
         **unpacking.recover(),
         **jobs.recover_jobs(),
-        **schedule.run_schedule(),
+        **schedule.run_schedule(corrections.accepted_since, corrections.freeze_for_schedule),
+        **webhooks.deliver_due(),
         "photos_purged": history.purge_deleted(),
         "days_counted": day_counts.recount(),
         "uploads_purged": resumable.purge(),

@@ -38,6 +38,7 @@ from training.models import (
     EvaluationSet,
     ModelVersion,
     Promotion,
+    Refusal,
     Worker,
 )
 from training.promotion import PromotionRefused, promote, roll_back
@@ -283,6 +284,25 @@ class EvaluationSetAdmin(ReadOnly, LargeTableAdmin):
     @admin.display(description=gettext_lazy("reports"))
     def reports_link(self, images: EvaluationSet) -> SafeString:
         return list_link("training_evaluationreport", _("reports"), q=images.sha256)
+
+
+@admin.register(Refusal)
+class RefusalAdmin(ReadOnly, LargeTableAdmin):
+    """Promotions that were refused, with all that the gate found."""
+
+    list_display = ("created_at", "of_model", "detail", "by", "reason")
+    list_filter = ("created_at",)
+    list_select_related = ("model", "by")
+    search_fields = ("model__name__startswith", "by__username__exact")
+    search_help_text = gettext_lazy("The beginning of a model's name, or a user name.")
+    fields = ("model", "by", "reason", "detail", "gate", "created_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Refusal]:
+        return super().get_queryset(request).defer("model__card")
+
+    @admin.display(description=gettext_lazy("model version"))
+    def of_model(self, refusal: Refusal) -> Any:
+        return link(refusal.model)
 
 
 @admin.register(Promotion)

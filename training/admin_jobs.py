@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from training import jobs
+from training import jobs, webhooks
 from training.admin_base import LargeTableAdmin, NoAddOrChange, ReadOnly, TabularInline, badge, link
 from training.engine.recipe import ParameterError
 from training.engine.recipes import RECIPES
@@ -59,6 +59,15 @@ class RecipeForm(ModelForm):
         if "parameters" in self.fields:
             self.fields["parameters"].required = False
             self.fields["parameters"].help_text = parameters_help()
+
+    def clean_webhook_url(self) -> str:
+        url: str = self.cleaned_data["webhook_url"]
+        if url:
+            try:
+                webhooks.read_address(url)
+            except webhooks.WebhookRefused as error:
+                raise forms.ValidationError(str(error)) from error
+        return url
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -136,7 +145,7 @@ class TrainingJobAdmin(NoAddOrChange, LargeTableAdmin):
     search_help_text = gettext_lazy("A job's number, a recipe, or the user name of who asked for it.")
     view_on_site = True
     inlines = (EventInline, EpochInline)
-    add_fieldsets = ((None, {"fields": ("recipe", "parameters", "dataset")}),)
+    add_fieldsets = ((None, {"fields": ("recipe", "parameters", "dataset", "webhook_url")}),)
     fieldsets = (
         (None, {"fields": ("recipe", "parameters", "dataset", "coloured_state", "made")}),
         (gettext_lazy("Asked for"), {"fields": ("requested_by", "created_at")}),
@@ -156,6 +165,18 @@ class TrainingJobAdmin(NoAddOrChange, LargeTableAdmin):
             },
         ),
         (gettext_lazy("Error"), {"fields": ("error_code", "error_detail", "trace")}),
+        (
+            gettext_lazy("Webhook"),
+            {
+                "fields": (
+                    "webhook_url",
+                    "webhook_state",
+                    "webhook_tries",
+                    "webhook_next_at",
+                    "webhook_said",
+                )
+            },
+        ),
     )
     readonly_fields = ("coloured_state", "made", "progress", "trace")
 
@@ -188,7 +209,11 @@ class TrainingJobAdmin(NoAddOrChange, LargeTableAdmin):
         """Ask for the run as the site's own form does; the row is made there."""
         assert isinstance(request.user, AbstractBaseUser)
         job = jobs.request_training(
-            recipe=obj.recipe, parameters=obj.parameters, by=request.user, dataset=obj.dataset
+            recipe=obj.recipe,
+            parameters=obj.parameters,
+            by=request.user,
+            dataset=obj.dataset,
+            webhook=obj.webhook_url,
         )
         obj.pk = job.pk
         obj.refresh_from_db()

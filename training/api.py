@@ -15,8 +15,9 @@ from pydantic import ConfigDict, Field
 
 from training import jobs, model_store, promotion
 from training.engine.recipe import ParameterError
-from training.models import EvaluationReport, ModelVersion, Promotion, TrainingJob
+from training.models import DatasetVersion, EvaluationReport, ModelVersion, Promotion, TrainingJob
 from training.problems import Caller, Problem, problems
+from training.webhooks import WebhookRefused
 
 PAGE_SIZE = 50
 # Compact rows for pairing two models, of no use to a reader.
@@ -123,6 +124,27 @@ class EpochAnswer(Schema):
     seconds: float
 
 
+class DatasetAnswer(Schema):
+    """What a model is trained on: CIFAR-10, or a frozen version with corrected photos."""
+
+    model_config = ConfigDict(title="Dataset")
+
+    id: int = Field(examples=[3])
+    name: str = Field(examples=["CIFAR-10 and corrections"])
+    sha256: str = Field(description="Of the manifest.")
+
+
+class WebhookAnswer(Schema):
+    """Whom a job tells when it is over, and how that went."""
+
+    model_config = ConfigDict(title="Webhook")
+
+    url: str = Field(examples=["https://example.org/hook"])
+    state: Literal["waiting", "delivered", "failed"]
+    tries: int
+    said: str = Field(description="What the last try brought.", examples=["204 No Content"])
+
+
 class JobAnswer(Schema):
     """A training job."""
 
@@ -131,6 +153,7 @@ class JobAnswer(Schema):
     id: int = Field(examples=[7])
     recipe: str = Field(examples=["fast_cnn"])
     parameters: dict[str, int | float] = Field(examples=[{"epochs": 8, "seed": 0}])
+    dataset: DatasetAnswer | None = Field(description="Null: plain CIFAR-10, not loaded yet.")
     state: Literal["queued", "running", "succeeded", "failed", "cancelled", "stopped"]
     queue_position: int | None = Field(description="1 for the next to be trained; null unless queued.")
     created_at: datetime
@@ -139,6 +162,18 @@ class JobAnswer(Schema):
     epochs: list[EpochAnswer] = Field(description="The epochs that are over.")
     model: ModelAnswer | None = Field(description="What came of it.")
     error: JobError | None
+    webhook: WebhookAnswer | None
+
+    @staticmethod
+    def resolve_webhook(obj: TrainingJob) -> dict[str, Any] | None:
+        if not obj.webhook_url:
+            return None
+        return {
+            "url": obj.webhook_url,
+            "state": obj.webhook_state,
+            "tries": obj.webhook_tries,
+            "said": obj.webhook_said,
+        }
 
     @staticmethod
     def resolve_queue_position(obj: TrainingJob) -> int | None:
@@ -170,6 +205,14 @@ class JobBody(Body):
     recipe: str = Field(min_length=1, max_length=50, examples=["fast_cnn"])
     epochs: int | None = Field(None, ge=1, le=1_000, examples=[8])
     seed: int | None = Field(None, ge=0, le=2**31 - 1, examples=[0])
+    dataset: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Number of a dataset version; left out: plain CIFAR-10."
+    )
+    webhook: str | None = Field(
+        None,
+        max_length=500,
+        description="An https address that gets a signed POST when the job is over; see docs/webhooks.md.",
+    )
 
 
 JobAnswer.model_rebuild()
@@ -293,10 +336,17 @@ def create_training_job(request: HttpRequest, response: HttpResponse, body: JobB
     person = caller(request).needs("train", staff=True)
     chosen = {"epochs": body.epochs, "seed": body.seed}
     given = {name: value for name, value in chosen.items() if value is not None}
+    dataset = DatasetVersion.objects.filter(pk=body.dataset).first() if body.dataset else None
+    if body.dataset and dataset is None:
+        raise Problem(422, "dataset", _("There is no dataset version %(id)s.") % {"id": body.dataset})
     try:
-        job = jobs.request_training(recipe=body.recipe, parameters=given, by=person)
+        job = jobs.request_training(
+            recipe=body.recipe, parameters=given, by=person, dataset=dataset, webhook=body.webhook or ""
+        )
     except ParameterError as error:
         raise Problem(422, "parameter", str(error)) from error
+    except WebhookRefused as error:
+        raise Problem(422, "webhook", str(error)) from error
     response.headers["Location"] = f"{request.path}/{job.pk}"
     return Status(202, job)
 

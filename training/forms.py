@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.conf import settings
 from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext_lazy as _
 
+from training import webhooks
 from training.engine.recipe import ParameterError, Recipe
 from training.engine.recipes import RECIPES
 from training.models import DatasetImage, DatasetVersion, Schedule
@@ -35,6 +37,14 @@ class TrainingForm(forms.Form):
         required=False,
         empty_label=_("CIFAR-10 alone"),
     )
+    webhook = forms.URLField(
+        label=_("Tell this address when it is over"),
+        required=False,
+        max_length=webhooks.LONGEST_ADDRESS,
+        assume_scheme="https",
+        help_text=_("Optional: an https address that gets a signed message."),
+        widget=forms.URLInput(attrs={"placeholder": "https://"}),
+    )
 
     def __init__(self, recipe: Recipe, data: Any = None, *, initial: Mapping[str, Any] | None = None) -> None:
         first = {"recipe": recipe.name, "request_key": uuid.uuid4().hex, **(initial or {})}
@@ -57,6 +67,18 @@ class TrainingForm(forms.Form):
                 initial=parameter.default,
                 widget=forms.NumberInput(attrs={"step": "1" if whole else "any"}),
             )
+        self.order_fields(["recipe", "request_key", "dataset", *(p.name for p in recipe.parameters)])
+        if not settings.WEBHOOK_SECRET:
+            del self.fields["webhook"]
+
+    def clean_webhook(self) -> str:
+        url: str = self.cleaned_data["webhook"]
+        if url:
+            try:
+                webhooks.read_address(url)
+            except webhooks.WebhookRefused as error:
+                raise forms.ValidationError(str(error)) from error
+        return url
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}

@@ -21,7 +21,8 @@ def examine(challenger: ModelVersion) -> dict[str, Any]:
 
     Returns:
         ``refusals``: sentences, empty where it may go live; ``against``: the champion's name;
-        ``accuracy``, ``difference`` (shares), ``p`` (McNemar, two-sided), ``ece``.
+        ``accuracy``, ``difference`` (shares), ``p`` (McNemar, two-sided), ``ece``; ``seconds`` and
+        ``champion_seconds`` for one image, where both were tried side by side.
     """
     champion = model_store.champion()
     report = challenger.reports.filter(dataset=model_store.TEST_SET).first()
@@ -49,7 +50,30 @@ def examine(challenger: ModelVersion) -> dict[str, Any]:
             )
         else:
             _pair(found, challenger, report, theirs)
+        _time(found, challenger, champion)
     return found
+
+
+def _time(found: dict[str, Any], challenger: ModelVersion, champion: ModelVersion) -> None:
+    """Forward times, if the last trial was beside this champion; a promotion sees to that."""
+    trial = challenger.trial
+    if trial.get("champion") != champion.sha256 or not trial.get("champion_seconds"):
+        return
+    mine, theirs = trial["seconds"], trial["champion_seconds"]
+    found.update(seconds=mine, champion_seconds=theirs)
+    if mine > settings.GATE_SLOWDOWN * theirs:
+        found["refusals"].append(
+            _(
+                "It takes %(mine).1f ms for one photo, %(times).1f times as long as the champion "
+                "(%(theirs).1f ms, timed side by side); the limit is %(limit).1f times."
+            )
+            % {
+                "mine": 1000 * mine,
+                "theirs": 1000 * theirs,
+                "times": mine / theirs,
+                "limit": settings.GATE_SLOWDOWN,
+            }
+        )
 
 
 def _pair(

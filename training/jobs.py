@@ -22,8 +22,9 @@ from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import override
 
-from training import leases
+from training import leases, webhooks
 from training.engine.recipe import ParameterError, Recipe
 from training.engine.recipes import RECIPES
 from training.messages import publish
@@ -47,6 +48,10 @@ FRESH: dict[str, Any] = {
     "error_code": "",
     "error_detail": "",
     "traceback": "",
+    "webhook_state": TrainingJob.Webhook.WAITING,
+    "webhook_tries": 0,
+    "webhook_next_at": None,
+    "webhook_said": "",
 }
 
 
@@ -72,6 +77,7 @@ def request_training(
     by: AbstractBaseUser | None,
     dataset: DatasetVersion | None = None,
     request_key: str | None = None,
+    webhook: str = "",
     detail: str = "",
 ) -> TrainingJob:
     """Queue a training run and wake a worker on commit.
@@ -80,11 +86,15 @@ def request_training(
         parameters: by name; what is missing takes the recipe's default.
         request_key: made by the form; the same key of the same person is the same job, so a
             double click queues one.
+        webhook: an address that is told when the job is over, see ``training.webhooks``.
 
     Raises:
         ParameterError: there is no such recipe, or a parameter is unknown or out of range.
+        WebhookRefused: the webhook's address cannot be used.
     """
     values = find_recipe(recipe).clean(parameters)
+    if webhook:
+        webhooks.read_address(webhook)
     key = f"{by.pk if by else ''}:{request_key}"[:64] if request_key else None
     if key and (known := TrainingJob.objects.filter(request_key=key).first()):
         return known
@@ -96,6 +106,7 @@ def request_training(
                 dataset=dataset,
                 requested_by=by,  # type: ignore[misc]
                 request_key=key,
+                webhook_url=webhook,
             )
             note(job, "requested", detail, by=by)
             transaction.on_commit(wake)
@@ -174,6 +185,7 @@ def retry(job: TrainingJob, *, by: AbstractBaseUser | None = None) -> TrainingJo
         by=by,
         dataset=job.dataset,
         request_key=f"retry-{job.pk}",
+        webhook=job.webhook_url,
         detail=f"Again from the start, after job #{job.pk}.",
     )
 
@@ -253,7 +265,9 @@ def claim_next(worker: str, rows: QuerySet[TrainingJob] | None = None) -> Traini
     return found[0]
 
 
-def own_new(recipe: str, parameters: Mapping[str, Any], *, worker: str) -> TrainingJob:
+def own_new(
+    recipe: str, parameters: Mapping[str, Any], *, worker: str, dataset: DatasetVersion | None = None
+) -> TrainingJob:
     """A job that its maker trains at once: it never waits, so no worker takes it.
 
     Raises:
@@ -261,7 +275,7 @@ def own_new(recipe: str, parameters: Mapping[str, Any], *, worker: str) -> Train
     """
     values = find_recipe(recipe).clean(parameters)
     with transaction.atomic():
-        job = TrainingJob.objects.create(recipe=recipe, parameters=values)
+        job = TrainingJob.objects.create(recipe=recipe, parameters=values, dataset=dataset)
         note(job, "requested", worker)
         mine = claim_next(worker, TrainingJob.objects.filter(pk=job.pk))
     assert mine is not None
@@ -396,27 +410,33 @@ def tell_requester(job: TrainingJob) -> None:
     address = getattr(job.requested_by, "email", "")
     if not address or not job.is_over:
         return
+    with override(getattr(job.requested_by, "language", "") or settings.LANGUAGE_CODE):
+        subject = _("Training job #%(id)s: %(state)s") % {"id": job.pk, "state": job.get_state_display()}
+        text = _mail(job)
+    try:
+        send_mail(subject, text, None, [address])
+    except Exception as error:  # a mail server may fail in any way
+        logger.warning("The mail about job #%s was not sent: %s", job.pk, error)
+
+
+def _mail(job: TrainingJob) -> str:
     model = job.models.first()
     lines = [_("Training job #%(id)s (%(recipe)s) is over: %(state)s.")]
     if job.error_detail:
         lines.append("%(error)s")
     if model:
-        lines.append(_("Model %(model)s has %(accuracy)s of the test images right."))
-    lines.append(_("All about it: %(path)s on the site."))
-    text = "\n\n".join(lines) % {
+        lines.append(_("Model %(model)s has %(accuracy)s of the test images right.") + "\n%(model_page)s")
+    lines.append(_("All about it: %(page)s"))
+    return "\n\n".join(lines) % {
         "id": job.pk,
         "recipe": job.recipe,
         "state": job.get_state_display(),
         "error": job.error_detail,
         "model": model,
         "accuracy": f"{model.test_accuracy:.1%}" if model and model.test_accuracy is not None else "?",
-        "path": job.get_absolute_url(),
+        "model_page": settings.BASE_URL + model.get_absolute_url() if model else "",
+        "page": settings.BASE_URL + job.get_absolute_url(),
     }
-    subject = _("Training job #%(id)s: %(state)s") % {"id": job.pk, "state": job.get_state_display()}
-    try:
-        send_mail(subject, text, None, [address])
-    except Exception as error:  # a mail server may fail in any way
-        logger.warning("The mail about job #%s was not sent: %s", job.pk, error)
 
 
 def _idle_worker() -> bool:

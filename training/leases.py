@@ -97,5 +97,11 @@ def is_alive(queue: str) -> bool:
     return bool(seen and seen > timezone.now() - timedelta(seconds=settings.LEASE_SECONDS))
 
 
+def alive(queue: str) -> int:
+    """How many workers of this queue were seen within a lease."""
+    lately = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS)
+    return sum(queue in worker.queues for worker in Worker.objects.filter(seen_at__gt=lately))
+
+
 def _lease_end() -> datetime:
     return timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)

@@ -23,6 +23,7 @@ from training.views import staff_only
 
 MODELS_A_PAGE = 25
 LEDGER_LINES = 20
+REFUSALS_SHOWN = 5
 
 
 @login_required
@@ -56,7 +57,8 @@ def model_page(request: HttpRequest, pk: int) -> HttpResponse:
     if request.user.is_staff:
         context["notes_form"] = NotesForm(initial={"notes": version.notes})
         if not version.is_champion:
-            context |= {"gate": examine(version), "promote_form": PromoteForm()}
+            refusals = version.refusals.select_related("by")[:REFUSALS_SHOWN]
+            context |= {"gate": examine(version), "promote_form": PromoteForm(), "refusals": refusals}
     return render(request, "training/model.html", context)
 
 

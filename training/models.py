@@ -117,6 +117,11 @@ class TrainingJob(Leased):
         CANCELLED = "cancelled", _("cancelled")
         STOPPED = "stopped", _("stopped, best epoch kept")
 
+    class Webhook(TextChoices):
+        WAITING = "waiting", _("waiting")
+        DELIVERED = "delivered", _("delivered")
+        FAILED = "failed", _("given up")
+
     recipe = models.CharField(_("recipe"), max_length=50)
     parameters = models.JSONField(_("parameters"), default=dict)
     dataset = models.ForeignKey(
@@ -144,10 +149,25 @@ class TrainingJob(Leased):
     error_code = models.CharField(_("error code"), max_length=50, blank=True, editable=False)
     error_detail = models.TextField(_("error"), blank=True, editable=False)
     traceback = models.TextField(_("traceback"), blank=True, editable=False)
+    # Whom to tell when the job is over, and how that went; see ``training.webhooks``.
+    webhook_url = models.CharField(_("webhook"), max_length=500, blank=True)
+    webhook_state = models.CharField(
+        _("webhook's state"), max_length=10, choices=Webhook.choices, default=Webhook.WAITING, editable=False
+    )
+    webhook_tries = models.PositiveSmallIntegerField(_("webhook's tries"), default=0, editable=False)
+    webhook_next_at = models.DateTimeField(_("webhook's next try"), null=True, editable=False)
+    webhook_said = models.CharField(_("webhook's answer"), max_length=500, blank=True, editable=False)
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["state", "id"], name="trainingjob_state")]
+        indexes = [
+            models.Index(fields=["state", "id"], name="trainingjob_state"),
+            models.Index(
+                fields=["webhook_next_at"],
+                condition=Q(webhook_state="waiting") & ~Q(webhook_url=""),
+                name="trainingjob_webhook",
+            ),
+        ]
         verbose_name = _("training job")
         verbose_name_plural = _("training jobs")
 
@@ -274,6 +294,8 @@ class ModelVersion(models.Model):
     val_accuracy = models.FloatField(_("validation accuracy"), null=True)
     test_accuracy = models.FloatField(_("test accuracy"), null=True)
     notes = models.TextField(_("notes"), blank=True)
+    # The last time it was loaded and tried beside a champion; see ``training.trial``.
+    trial = models.JSONField(_("trial"), default=dict, blank=True, editable=False)
     is_champion = models.BooleanField(_("champion"), default=False, editable=False)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
@@ -356,6 +378,8 @@ class Promotion(AppendOnly):
     report = models.ForeignKey(
         EvaluationReport, on_delete=models.PROTECT, null=True, related_name="+", verbose_name=_("report")
     )
+    # Of the report as it was then: a later evaluation replaces its figures.
+    report_sha256 = models.CharField(_("sha256 of the report"), max_length=64, blank=True)
     by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.SET_NULL,
@@ -375,6 +399,35 @@ class Promotion(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.get_action_display()}: {self.promoted}"
+
+
+class Refusal(AppendOnly):
+    """A promotion that the gate, or the trial before it, did not let through. Append-only."""
+
+    kept_for_good = False
+
+    model = models.ForeignKey(
+        ModelVersion, on_delete=models.CASCADE, related_name="refusals", verbose_name=_("model version")
+    )
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        verbose_name=_("by"),
+    )
+    reason = models.TextField(_("reason"), help_text=_("Why somebody wanted it."))
+    detail = models.TextField(_("refused because"))
+    gate = models.JSONField(_("what the gate found"), default=dict)
+    created_at = models.DateTimeField(_("at"), auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("refused promotion")
+        verbose_name_plural = _("refused promotions")
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.detail}"
 
 
 class Worker(models.Model):

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from training import jobs
 from training.engine.recipe import ParameterError
-from training.models import Schedule, TrainingJob
+from training.models import DatasetVersion, Schedule, TrainingJob
 from training.promotion import PromotionRefused, promote
 
 # The admin's page offers this one row; a second one is never read.
@@ -23,11 +23,16 @@ def schedule() -> Schedule:
     return Schedule.objects.filter(pk=THE_ROW).first() or Schedule(pk=THE_ROW)
 
 
-def run_schedule(accepted_since: Callable[[datetime | None], int] = lambda since: 0) -> dict[str, int]:
+def run_schedule(
+    accepted_since: Callable[[datetime | None], int] = lambda since: 0,
+    freeze: Callable[[], DatasetVersion | None] = lambda: None,
+) -> dict[str, int]:
     """One pass of the sweeper: promote what the last scheduled run made, and queue the next one.
 
     Args:
         accepted_since: how many corrections were accepted since a moment (None: ever).
+        freeze: makes the dataset version with what was accepted so far; None: there is nothing
+            beside CIFAR-10.
     """
     row = Schedule.objects.filter(pk=THE_ROW, enabled=True).select_related("last_job").first()
     if row is None:
@@ -35,7 +40,7 @@ def run_schedule(accepted_since: Callable[[datetime | None], int] = lambda since
     if row.auto_promote and row.last_job:
         _promote_once(row.last_job)
     is_due = _is_due(row, accepted_since)
-    return {"jobs_scheduled": int(is_due and _request(row))}
+    return {"jobs_scheduled": int(is_due and _request(row, freeze))}
 
 
 def _is_due(row: Schedule, accepted_since: Callable[[datetime | None], int]) -> bool:
@@ -49,7 +54,7 @@ def _is_due(row: Schedule, accepted_since: Callable[[datetime | None], int]) -> 
     )
 
 
-def _request(row: Schedule) -> bool:
+def _request(row: Schedule, freeze: Callable[[], DatasetVersion | None]) -> bool:
     with transaction.atomic():
         # Of two sweepers only one finds the row as it was.
         seen = Q(last_run_at=row.last_run_at) if row.last_run_at else Q(last_run_at__isnull=True)
@@ -57,7 +62,11 @@ def _request(row: Schedule) -> bool:
             return False
         try:
             job = jobs.request_training(
-                recipe=row.recipe, parameters=row.parameters, by=None, detail="By the schedule."
+                recipe=row.recipe,
+                parameters=row.parameters,
+                by=None,
+                dataset=freeze(),
+                detail="By the schedule.",
             )
         except ParameterError:
             # The recipe has changed since: switched off until somebody looks at it.

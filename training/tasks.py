@@ -1,5 +1,6 @@
 """What the training workers run; the work is in ``training.runner``."""
 
+import logging
 import mmap
 import os
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
 
-from training import jobs, runner
+from training import jobs, model_store, runner, trial
+from training.models import ModelVersion
+
+logger = logging.getLogger(__name__)
 
 # One byte that the worker shares with the processes it forks: 1 when it was asked to end, since
 # Celery lets a running task finish, however long that takes.
@@ -19,6 +23,24 @@ def train(self: Any) -> int:
     worker = os.getppid()
     # A parent that changed: the worker was killed, and this process is left over.
     return runner.train_next(self.request.hostname, lambda: bool(_ending[0]) or os.getppid() != worker)
+
+
+@shared_task
+def try_model(version: int, champion: int | None) -> None:
+    """For web hosts that have no TensorFlow; what came of it stands on the model's row."""
+    found = ModelVersion.objects.in_bulk([version, champion or version])
+    try:
+        trial.try_here(found[version], found[champion] if champion else None)
+    except (trial.TrialFailed, model_store.ModelFileError) as error:
+        logger.warning("Model version %s: %s", version, error)
+
+
+@shared_task
+def change_over() -> None:
+    """Load the new champion while nothing waits, so that the next photo need not wait for it."""
+    champion = model_store.champion()
+    if champion:
+        model_store.predictor(champion)
 
 
 @worker_shutting_down.connect

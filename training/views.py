@@ -100,6 +100,7 @@ def _request(request: HttpRequest, form: TrainingForm) -> HttpResponse:
             dataset=form.cleaned_data["dataset"],
             by=request.user,  # type: ignore[arg-type]
             request_key=form.cleaned_data["request_key"],
+            webhook=form.cleaned_data.get("webhook", ""),
         )
     except ParameterError as error:
         messages.error(request, str(error))

@@ -15,9 +15,10 @@ from cifarsite.test import SiteTestCase, answer
 from classifier import corrections
 from classifier.corrections import accept, correct, reopen, set_consent
 from classifier.models import Correction, Example, Photo, User
-from training import datasets
+from classifier.recovery import sweep
+from training import datasets, jobs
 from training.engine import near_duplicates
-from training.models import DatasetVersion, ModelVersion
+from training.models import DatasetVersion, ModelVersion, Schedule, TrainingJob
 
 State = Correction.State
 
@@ -218,6 +219,26 @@ class Freezing(CorrectionTestCase):
         self.assertEqual(list(datasets.models_trained_on(photo.pk)), [model])
         self.client.force_login(self.alice)
         self.assertContains(self.client.get(photo.get_absolute_url()), "better")
+
+    def test_the_schedule_counts_what_was_accepted_and_trains_on_it(self) -> None:
+        job = jobs.request_training(recipe="seed_cnn", parameters={}, by=None)
+        TrainingJob.objects.update(state="succeeded")
+        Schedule.objects.create(pk=1, enabled=True, every_days=0, after_corrections=2, recipe="seed_cnn")
+        self.accepted()
+        self.assertEqual(sweep()["jobs_scheduled"], 0)
+        self.accepted(colour="gold")
+        self.assertEqual(sweep()["jobs_scheduled"], 1)
+        # No model was trained here yet: the first run is on plain CIFAR-10.
+        first = TrainingJob.objects.get(dataset=None, pk__gt=job.pk)
+        TrainingJob.objects.update(state="succeeded")
+        ModelVersion.objects.update(job=first)
+        self.assertEqual(sweep()["jobs_scheduled"], 0)
+        for colour in ("orchid", "navy"):
+            self.accepted(colour=colour)
+        self.assertEqual(sweep()["jobs_scheduled"], 1)
+        second = TrainingJob.objects.latest("pk")
+        assert second.dataset is not None
+        self.assertEqual(len(second.dataset.manifest["added"]), 4)
 
 
 class CorrectionPages(CorrectionTestCase):

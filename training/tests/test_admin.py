@@ -8,6 +8,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from django.contrib.auth.models import Permission
 from django.db import connection
@@ -19,7 +20,7 @@ from django.utils import timezone
 
 from cifarsite.test import SiteTestCase, make_user
 from classifier.models import User
-from training import jobs
+from training import jobs, trial
 from training.engine.data import CLASS_NAMES
 from training.model_store import TEST_SET
 from training.models import (
@@ -29,13 +30,24 @@ from training.models import (
     JobEvent,
     ModelVersion,
     Promotion,
+    Refusal,
     Schedule,
     TrainingJob,
     Worker,
 )
 
 INLINE = re.compile(r"<style|<script(?![^>]*(src=|application/json))|\s(style|on[a-z]+)=[\"']", re.IGNORECASE)
-LISTED = (Promotion, EvaluationReport, ModelVersion, DatasetVersion, TrainingJob, Epoch, JobEvent, Worker)
+LISTED = (
+    Promotion,
+    Refusal,
+    EvaluationReport,
+    ModelVersion,
+    DatasetVersion,
+    TrainingJob,
+    Epoch,
+    JobEvent,
+    Worker,
+)
 TRUTH = "0123456789" * 10
 
 
@@ -111,6 +123,7 @@ def make_lines(count: int, by: User) -> None:
             by=by,
             reason="Better.",
         )
+        Refusal.objects.create(model=model, by=by, reason="Better.", detail="It is not.")
         Worker.objects.create(name=f"w{n}@host", queues=["train"], started_at=now, seen_at=now)
 
 
@@ -127,6 +140,9 @@ class TrainingAdminTestCase(SiteTestCase):
         self.client.force_login(self.root)
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.enterContext(override_settings(MODELS_DIR=self.folder, RUNS_DIR=self.folder))
+        # These files are no models; that real ones are loaded is seen in test_trial.
+        answers = {"seconds": [0.004, 0.004]}
+        self.enterContext(mock.patch.object(trial, "_run", lambda files: answers))
 
     def act(self, action: str, *rows: Model, **more: str) -> Any:
         data = {"action": action, "_selected_action": [row.pk for row in rows], **more}

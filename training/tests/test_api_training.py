@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from django.test import override_settings
+
 from cifarsite.test import ApiTestCase
 from training.model_store import TEST_SET
-from training.models import EvaluationReport, ModelVersion, Promotion, TrainingJob
+from training.models import DatasetVersion, EvaluationReport, ModelVersion, Promotion, TrainingJob
 
 
 def make_model(name: str, **fields: Any) -> ModelVersion:
@@ -110,6 +112,22 @@ class TrainingJobTests(ApiTestCase):
         for body in ({"epochs": 0}, {"epochs": "2"}, {"epochs": 2.5}, {"seed": -1}, {"color": "red"}):
             self.assert_problem(self.request(**body), 422, "invalid")
         self.assertFalse(TrainingJob.objects.exists())
+
+    def test_it_trains_on_a_dataset_version(self) -> None:
+        dataset = DatasetVersion.objects.create(name="CIFAR-10 and more", sha256="d" * 64, manifest={})
+        body = self.request(dataset=dataset.pk).json()
+        self.assertEqual((body["dataset"]["id"], body["dataset"]["name"]), (dataset.pk, "CIFAR-10 and more"))
+        self.assertEqual(TrainingJob.objects.get().dataset, dataset)
+        problem = self.assert_problem(self.request(dataset=999), 422, "dataset")
+        self.assertIn("999", problem["detail"])
+
+    @override_settings(WEBHOOK_SECRET="known to both")
+    def test_it_takes_a_webhook_and_refuses_a_private_one(self) -> None:
+        body = self.request(webhook="https://example.org/hook").json()
+        self.assertEqual((body["webhook"]["url"], body["webhook"]["state"]),
+                         ("https://example.org/hook", "waiting"))  # fmt: skip
+        self.assert_problem(self.request(webhook="https://10.0.0.1/hook"), 422, "webhook")
+        self.assertEqual(TrainingJob.objects.count(), 1)
 
     def test_it_makes_no_row_for_people_who_are_not_staff(self) -> None:
         self.assert_problem(self.post_json("training-jobs", {"recipe": "fast_cnn"}), 403, "scope")

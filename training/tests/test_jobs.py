@@ -5,11 +5,12 @@ from datetime import timedelta
 from django.core import mail
 from django.test import override_settings
 from django.utils import timezone
+from django.utils.translation import gettext, override
 
 from cifarsite.test import SiteTestCase
 from training import jobs, leases
 from training.engine.recipe import ParameterError
-from training.models import Epoch, JobEvent, ModelVersion, Schedule, TrainingJob
+from training.models import DatasetVersion, Epoch, JobEvent, ModelVersion, Schedule, TrainingJob
 from training.schedule import run_schedule, schedule
 
 State = TrainingJob.State
@@ -291,7 +292,19 @@ class TestRecovery(JobTestCase):
         jobs.tell_requester(job)
         self.assertEqual(mail.outbox[0].to, ["charlie@example.org"])
         self.assertIn("The loss became nan.", mail.outbox[0].body)
-        self.assertIn(f"/training/{job.pk}/", mail.outbox[0].body)
+        self.assertIn(f"http://localhost:8000/training/{job.pk}/", mail.outbox[0].body)
+
+    def test_the_mail_is_in_the_requesters_language(self) -> None:
+        self.charlie.language = "vi"
+        self.charlie.save()
+        job = self.running()
+        jobs.fail(job, "diverged", "The loss became nan.")
+        jobs.tell_requester(job)
+        with override("vi"):
+            self.assertEqual(
+                mail.outbox[0].subject,
+                gettext("Training job #%(id)s: %(state)s") % {"id": job.pk, "state": gettext("failed")},
+            )
 
     @override_settings(EMAIL_BACKEND="django.core.mail.backends.smtp.EmailBackend", EMAIL_PORT=9)
     def test_a_dead_mail_server_is_only_logged(self) -> None:
@@ -342,6 +355,12 @@ class TestSchedule(JobTestCase):
         self.turn_on(every_days=0, after_corrections=10)
         self.assertEqual(run_schedule(lambda since: 9)["jobs_scheduled"], 0)
         self.assertEqual(run_schedule(lambda since: 10)["jobs_scheduled"], 1)
+
+    def test_it_freezes_what_was_accepted_and_trains_on_it(self) -> None:
+        self.turn_on(every_days=7)
+        frozen = DatasetVersion.objects.create(name="CIFAR-10 and more", sha256="d" * 64, manifest={})
+        run_schedule(freeze=lambda: frozen)
+        self.assertEqual(TrainingJob.objects.get().dataset, frozen)
 
     def test_the_gate_decides_about_automatic_promotion(self) -> None:
         self.turn_on(every_days=7, auto_promote=True)

@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from training import jobs
 from training.engine.recipe import ParameterError
 from training.engine.recipes import RECIPES
-from training.models import ModelVersion, TrainingJob
+from training.models import DatasetVersion, ModelVersion, TrainingJob
 from training.runner import Heartbeat
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ class Command(BaseCommand):
             default=[],
             metavar="NAME=VALUE",
             help="Another parameter of the recipe; may be given several times.",
+        )
+        parser.add_argument(
+            "--dataset",
+            metavar="VERSION",
+            help="A dataset version: its number, its name, or 'newest'; plain CIFAR-10 where left out.",
         )
         parser.add_argument("--resume", type=int, metavar="JOB", help="Go on with a job that ended early.")
 
@@ -106,17 +111,33 @@ class Command(BaseCommand):
 def take_new(worker: str, options: dict[str, Any]) -> TrainingJob:
     if not options["recipe"]:
         raise CommandError(f"Name a recipe: --recipe, one of {', '.join(sorted(RECIPES))}.")
-    return jobs.own_new(options["recipe"], parameters(options), worker=worker)
+    dataset = find_dataset(options["dataset"]) if options["dataset"] else None
+    return jobs.own_new(options["recipe"], parameters(options), worker=worker, dataset=dataset)
+
+
+def find_dataset(wanted: str) -> DatasetVersion:
+    """By number or by name; 'newest': the last that was frozen."""
+    rows = DatasetVersion.objects.defer("manifest")
+    if wanted == "newest":
+        found = rows.exclude(images=None).first()
+    else:
+        found = rows.filter(name=wanted).first()
+        if found is None and wanted.isascii() and wanted.isdecimal() and len(wanted) < 10:
+            found = rows.filter(pk=int(wanted)).first()
+    if found is None:
+        known = ", ".join(f"{row.pk} ({row.name})" for row in rows[:20]) or "none"
+        raise CommandError(f"There is no dataset version '{wanted}'; there are: {known}.")
+    return found
 
 
 def take_again(worker: str, options: dict[str, Any]) -> TrainingJob:
     job = TrainingJob.objects.filter(pk=options["resume"]).first()
     if job is None:
         raise CommandError(f"There is no job #{options['resume']}.")
-    if parameters(options) or options["recipe"] not in (None, job.recipe):
+    if parameters(options) or options["dataset"] or options["recipe"] not in (None, job.recipe):
         raise CommandError(
-            f"Job #{job.pk} goes on with its own recipe and parameters: leave --recipe, --epochs, "
-            "--seed and --set away, or train anew without --resume."
+            f"Job #{job.pk} goes on with its own recipe, data and parameters: leave --recipe, --epochs, "
+            "--seed, --dataset and --set away, or train anew without --resume."
         )
     return jobs.own_again(job, worker=worker)
 
