@@ -299,6 +299,8 @@ EXTRA_RECIPES = env.list("EXTRA_RECIPES", default=[])
 PREDICTION_BATCH = number("PREDICTION_BATCH", 64, 1)
 # On how many images of a set a report tries each distortion; 0: on none.
 REPORT_DISTORTED_IMAGES = number("REPORT_DISTORTED_IMAGES", 1_000)
+# Among how many training images the nearest to a photo are looked for; 0: all that trained the model.
+NEIGHBOUR_IMAGES = number("NEIGHBOUR_IMAGES", 0)
 
 # A challenger that is worse than the champion at this p (McNemar, same images) is refused.
 GATE_P_VALUE = read("GATE_P_VALUE", env.float, 0.05, "a number from 0 to 1")
@@ -321,8 +323,10 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {
     "classifier.tasks.predict": {"queue": "predict"},
+    "classifier.tasks.explain": {"queue": "predict"},
     "classifier.tasks.predict_bulk": {"queue": "batch"},
     "classifier.tasks.unpack": {"queue": "batch"},
+    "classifier.tasks.collect_neighbours": {"queue": "batch"},
     "classifier.tasks.*": {"queue": "default"},
     "training.tasks.train": {"queue": "train"},
     "training.tasks.change_over": {"queue": "predict"},

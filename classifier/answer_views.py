@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse, HttpResponseBase
-from django.shortcuts import get_object_or_404, redirect
+from django.http import Http404, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from classifier import rates
 from classifier.batch_views import SignedInRequest
-from classifier.crops import PRESETS, Crop, CropRefused, read_crop
+from classifier.crops import PRESETS, Crop, CropRefused, read_crop, stored_crop
+from classifier.explanations import request_explanation
+from classifier.heat import draw
 from classifier.media import photos_seen_by, serve
-from classifier.models import Photo
+from classifier.models import Explanation, Photo, Prediction
 from classifier.predictions import AskedTooOften, ask_again
+from classifier.reasons import scale
+from training.models import NeighbourIndex
 
 
 @login_required
@@ -56,3 +62,77 @@ def photo_earlier_input(request: SignedInRequest, pk: UUID, number: int) -> Http
     prediction = get_object_or_404(photo.predictions, pk=number)
     name = f"{photo.filename}-input"
     return serve(request, prediction.input, filename=name, version=prediction.input_sha256, max_age=3600)
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+def photo_why(request: SignedInRequest, pk: UUID) -> HttpResponse:
+    """POST asks why; GET is the part of the page that tells, as far as it is known.
+
+    204 where nothing changed since ``state``, so that nothing is drawn or read out again.
+    """
+    photo = get_object_or_404(photos_seen_by(request.user), pk=pk)
+    prediction = photo.prediction
+    if request.method == "POST":
+        wait = rates.seconds_to_wait(request, 1)
+        if wait:
+            messages.error(request, rates.wait_in_words(wait))
+        elif prediction.status == Prediction.Status.DONE:
+            request_explanation(prediction)
+        if not request.headers.get("HX-Request"):
+            return redirect(f"{photo.get_absolute_url()}#why")
+    context = {"photo": photo, "prediction": prediction, **why_context(prediction), "fragment": True}
+    if request.method == "GET" and request.GET.get("state") == context["why_state"]:
+        return HttpResponse(status=204)
+    return render(request, "classifier/photo/_why.html", context)
+
+
+def why_context(prediction: Prediction) -> dict[str, Any]:
+    """What the result page says about the reasons of its answer."""
+    rows = Explanation.objects.filter(prediction=prediction).defer("pictures")
+    explanation = rows.first() if prediction.status == Prediction.Status.DONE else None
+    if explanation is None:
+        return {"explanation": None, "why_state": "", "why_goes_on": False}
+    index = None
+    if explanation.neighbours == Explanation.Neighbours.COLLECTING:
+        index = NeighbourIndex.objects.filter(model=prediction.model_id).first()
+    state = f"{explanation.status}-{explanation.neighbours}-{index.done if index else 0}"
+    return {
+        "explanation": explanation,
+        "index": index,
+        "why_state": state,
+        "why_goes_on": not explanation.is_over or index is not None,
+    }
+
+
+@login_required
+@require_safe
+def photo_heat(request: SignedInRequest, pk: UUID, label: str) -> HttpResponse:
+    """The heat map of one label, to lie over the photo."""
+    photo = get_object_or_404(photos_seen_by(request.user), pk=pk)
+    explanation = explanation_of(photo)
+    if label not in explanation.maps:
+        raise Http404
+    size, part = (photo.width, photo.height), stored_crop(photo.prediction.crop)
+    content = draw(explanation.maps[label], scale(explanation), size, part)
+    return private_png(content)
+
+
+@login_required
+@require_safe
+def photo_nearest(request: SignedInRequest, pk: UUID) -> HttpResponse:
+    """The nearest training images, side by side."""
+    explanation = explanation_of(get_object_or_404(photos_seen_by(request.user), pk=pk))
+    if not explanation.pictures:
+        raise Http404
+    return private_png(bytes(explanation.pictures))
+
+
+def explanation_of(photo: Photo) -> Explanation:
+    return get_object_or_404(Explanation, prediction__photo=photo, prediction__is_current=True)
+
+
+def private_png(content: bytes) -> HttpResponse:
+    headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+    return HttpResponse(content, content_type="image/png", headers=headers)

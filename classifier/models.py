@@ -304,6 +304,60 @@ class NameWord(models.Model):
         return self.word
 
 
+class Explanation(Leased):
+    """Why a model answered as it did, made when somebody asks; see ``classifier.explanations``."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", _("waiting")
+        RUNNING = "running", _("being made")
+        DONE = "done", _("done")
+        FAILED = "failed", _("failed")
+
+    class Neighbours(models.TextChoices):
+        ABSENT = "absent", _("the training images are not at hand")
+        COLLECTING = "collecting", _("the training images are being collected")
+        FAILED = "failed", _("the training images could not be collected")
+        FOUND = "found", _("found")
+
+    prediction = models.OneToOneField(
+        Prediction, on_delete=models.CASCADE, related_name="explanation", verbose_name=_("prediction")
+    )
+    status = models.CharField(_("status"), max_length=7, choices=Status.choices, default=Status.QUEUED)
+    # {label: rows of nats} of the two likeliest labels; see ``training.engine.explain``.
+    maps = models.JSONField(_("heat maps"), default=dict)
+    neighbours = models.CharField(
+        _("nearest training images"), max_length=10, choices=Neighbours.choices, blank=True
+    )
+    # [{"row", "label", "cosine"}], nearest first, and how alike training images are to each other.
+    nearest = models.JSONField(_("nearest images"), default=list)
+    typical = models.FloatField(_("typical likeness"), null=True)
+    # The nearest images side by side, a PNG.
+    pictures = models.BinaryField(_("pictures"), null=True)
+    has_pictures = models.BooleanField(_("with pictures"), default=False)
+    created_at = models.DateTimeField(_("asked at"), auto_now_add=True)
+    finished_at = models.DateTimeField(_("answered at"), null=True, editable=False)
+    seconds = models.FloatField(_("seconds of work"), null=True)
+    error_detail = models.TextField(_("error"), blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(
+                fields=["id"], condition=Q(status__in=["queued", "running"]), name="explanation_open"
+            ),
+            models.Index(fields=["id"], condition=Q(neighbours="collecting"), name="explanation_collecting"),
+        ]
+        verbose_name = _("explanation")
+        verbose_name_plural = _("explanations")
+
+    def __str__(self) -> str:
+        return f"{self.prediction_id}: {self.status}"
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in (self.Status.DONE, self.Status.FAILED)
+
+
 class ApiToken(models.Model):
     """Lets a program act for a person; only its hash is kept. Made and found by ``classifier.tokens``."""
 

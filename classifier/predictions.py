@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -100,14 +101,18 @@ def wake(priority: int = Prediction.Priority.INTERACTIVE) -> None:
     publish("classifier.tasks.predict_bulk" if bulk else "classifier.tasks.predict")
 
 
-def predict_pending(worker: str) -> int:
+def predict_pending(worker: str, between: Callable[[], object] = lambda: None) -> int:
     """Answer pending predictions, interactive ones first, until none is left.
+
+    Args:
+        between: called before each batch.
 
     Returns:
         How many rows this call answered or failed.
     """
     answered = 0
     while claimable().exists():
+        between()
         champion = model_store.champion()
         if champion is None:
             logger.warning("No model is installed: photos wait. Run 'manage.py install_pretrained'.")

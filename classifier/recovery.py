@@ -4,6 +4,7 @@ from classifier import (
     audit,
     corrections,
     day_counts,
+    explanations,
     history,
     idempotency,
     people,
@@ -12,7 +13,7 @@ from classifier import (
     resumable,
     unpacking,
 )
-from training import jobs, schedule, webhooks
+from training import jobs, neighbours, schedule, webhooks
 
 
 def sweep() -> dict[str, int]:
@@ -20,6 +21,8 @@ def sweep() -> dict[str, int]:
     return {
         **predictions.recover(),
         **unpacking.recover(),
+        **neighbours.recover(),
+        **explanations.recover(),
         **jobs.recover_jobs(),
         **schedule.run_schedule(corrections.accepted_since, corrections.freeze_for_schedule),
         **webhooks.deliver_due(),

@@ -1,14 +1,16 @@
 """What the prediction workers run; the work is in ``classifier.predictions``."""
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery import shared_task
 from celery.signals import celeryd_after_setup, worker_process_init
 from django.db import DatabaseError
 
-from classifier import predictions, unpacking
-from training import model_store
+from classifier import explanations, predictions, unpacking
+from training import model_store, neighbours
 from training.storage import StorageAway
 
 logger = logging.getLogger(__name__)
@@ -22,7 +24,25 @@ def predict(self: Any) -> int:
 
 @shared_task(bind=True)
 def predict_bulk(self: Any) -> int:
-    return predictions.predict_pending(self.request.hostname)
+    worker = self.request.hostname
+    # Somebody who waits for an explanation does not wait for a whole batch too.
+    return predictions.predict_pending(worker, partial(explanations.explain_pending, worker))
+
+
+@shared_task(bind=True)
+def explain(self: Any) -> int:
+    return explanations.explain_pending(self.request.hostname)
+
+
+@shared_task(bind=True)
+def collect_neighbours(self: Any) -> int:
+    worker = self.request.hostname
+
+    def answer_people(renew: Callable[[], object]) -> None:
+        predictions.predict_pending(worker, renew)
+        explanations.explain_pending(worker)
+
+    return neighbours.collect_pending(worker, answer_people, explanations.fill_in)
 
 
 @shared_task(bind=True)

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from django.views.i18n import set_language
 
 from classifier import audit, rates
+from classifier.answer_views import why_context
 from classifier.batch_views import SignedInRequest
 from classifier.history import delete_photos, history, neighbours, restore_photos
 from classifier.history_views import next_page, say_deleted
@@ -132,6 +133,7 @@ def photo(request: SignedInRequest, pk: UUID) -> HttpResponse:
     prediction.owner = found.owner
     newer, older = neighbours(prediction) if found.owner == request.user else (None, None)
     context = {"photo": found, "prediction": prediction, "newer": newer, "older": older, **worker_context()}
+    context |= why_context(prediction)
     return render(request, "classifier/photo.html", context)
 
 
@@ -146,6 +148,7 @@ def photo_status(request: SignedInRequest, pk: UUID) -> HttpResponse:
     found = get_object_or_404(photos_seen_by(request.user), pk=pk)
     prediction = found.prediction
     context = {"photo": found, "prediction": prediction, "fragment": True, **worker_context()}
+    context |= why_context(prediction)
     state = f"{prediction.status}-{'alive' if context['worker_alive'] else 'alone'}"
     if not prediction.is_over and request.GET.get("state") == state:
         return HttpResponse(status=204)

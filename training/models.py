@@ -316,6 +316,38 @@ class ModelVersion(models.Model):
         return reverse("training:model", args=[self.pk])
 
 
+class NeighbourIndex(Leased):
+    """The training images of one model, ready to find the nearest; see ``training.neighbours``."""
+
+    class Status(TextChoices):
+        QUEUED = "queued", _("waiting")
+        RUNNING = "running", _("being collected")
+        DONE = "done", _("done")
+        FAILED = "failed", _("failed")
+
+    model = models.OneToOneField(
+        ModelVersion,
+        on_delete=models.CASCADE,
+        related_name="neighbour_index",
+        verbose_name=_("model version"),
+    )
+    status = models.CharField(_("status"), max_length=8, choices=Status.choices, default=Status.QUEUED)
+    done = models.PositiveIntegerField(_("images done"), default=0)
+    total = models.PositiveIntegerField(_("images"), default=0)
+    file = models.CharField(_("file"), max_length=200, blank=True)
+    error_detail = models.TextField(_("error"), blank=True)
+    created_at = models.DateTimeField(_("asked for at"), auto_now_add=True)
+    finished_at = models.DateTimeField(_("finished at"), null=True, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("index of training images")
+        verbose_name_plural = _("indexes of training images")
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.status}"
+
+
 class EvaluationReport(models.Model):
     """How one model did on one set of images, computed once by a worker."""
 

@@ -8,11 +8,13 @@ from django import template
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
+from classifier import reasons
 from classifier.crops import PRESETS, Crop, stored_crop
 from classifier.earlier import difference, earlier_answers
 from classifier.image_quality import BLURRED, DARK
-from classifier.models import CLASS_CHOICES, Photo, Prediction
+from classifier.models import CLASS_CHOICES, Explanation, Photo, Prediction
 from classifier.receipts import receipt_of
+from training.engine.data import IMAGE_SHAPE
 
 register = template.Library()
 
@@ -91,3 +93,37 @@ def _figure(value: Any) -> Any:
     if isinstance(value, float):
         return number_format(value, 4)
     return value if value is None or isinstance(value, (str, int)) else str(value)
+
+
+@register.simple_tag
+def reasons_for(explanation: Explanation, prediction: Prediction) -> list[reasons.Reason]:
+    """What speaks for the answer, and for the second label where the two are close."""
+    return reasons.reasons(explanation, prediction)
+
+
+@register.simple_tag
+def full_colour(explanation: Explanation) -> str:
+    """The factor on the odds that the strongest colour of the heat maps stands for."""
+    return reasons.factor(reasons.scale(explanation))
+
+
+@register.simple_tag
+def nearest_of(explanation: Explanation) -> list[dict[str, Any]]:
+    """The nearest training images: label, text, cosine, and where each is on the strip of pictures."""
+    texts, side = dict(CLASS_CHOICES), IMAGE_SHAPE[0]
+    strip = str(side * len(explanation.nearest))
+    return [
+        {**row, "text": texts[row["label"]], "x": str(side * place), "strip": strip}
+        for place, row in enumerate(explanation.nearest)
+    ]
+
+
+@register.simple_tag
+def neighbours_in_words(explanation: Explanation, prediction: Prediction) -> list[str]:
+    """What the nearest training images say, in sentences."""
+    found = reasons.reasons(explanation, prediction)
+    said = reasons.comparison(found, explanation) or _("Of the %(n)d nearest: %(votes)s.") % {
+        "n": len(explanation.nearest),
+        "votes": reasons.votes(explanation),
+    }
+    return [said, sentence] if (sentence := reasons.nearness(explanation)) else [said]

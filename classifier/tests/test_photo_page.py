@@ -109,7 +109,7 @@ class PhotoPageTests(SiteTestCase):
 
     def test_the_number_of_queries_is_bounded(self) -> None:
         answer(self.photo)
-        with self.assertNumQueries(13):
+        with self.assertNumQueries(14):
             self.client.get(self.url)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,51 @@ def load_cifar10(path: str | Path | None = None) -> Cifar10:
     return _checked(x_train, y_train, x_test, y_test, source=str(folder))
 
 
+def find_cifar10(path: str | Path | None = None) -> Path | None:
+    """The folder with CIFAR-10's batches on this host; None where there is none. Never downloads.
+
+    Args:
+        path: as for ``load_cifar10``; ``None``: where Keras keeps what it downloaded.
+    """
+    if path is None:
+        keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+        path = keras_home / "datasets" / "cifar-10-batches-py-target"
+    try:
+        return _find_batches(Path(path))[0]
+    except DatasetError:
+        return None
+
+
+def read_training_images(folder: Path, rows: Sequence[int] | None = None) -> tuple[Images, Labels]:
+    """Only training images, unchecked by any hash: all 50,000, or the given rows in their order.
+
+    Of the binary version only the rows asked for are read.
+
+    Args:
+        folder: from ``find_cifar10``.
+
+    Raises:
+        DatasetError: a file is missing, short, or holds something else than CIFAR-10.
+    """
+    folder, suffix = _find_batches(folder)
+    read = _read_binary if suffix == ".bin" else _read_python
+    if rows is None:
+        parts = [read(folder / f"{name}{suffix}") for name in TRAIN_FILES]
+        return np.concatenate([images for images, _ in parts]), np.concatenate([y for _, y in parts])
+    images = np.empty((len(rows), *IMAGE_SHAPE), np.uint8)
+    labels = np.empty(len(rows), np.uint8)
+    for number in {row // ROWS_PER_FILE for row in rows}:
+        file = folder / f"{TRAIN_FILES[number]}{suffix}"
+        whole = None if suffix == ".bin" else read(file)
+        for place, row in enumerate(rows):
+            if row // ROWS_PER_FILE == number:
+                at = row % ROWS_PER_FILE
+                images[place], labels[place] = (
+                    _read_row(file, at) if whole is None else (whole[0][at], whole[1][at])
+                )
+    return images, labels
+
+
 def stratified_split(labels: Labels, fraction: float, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Split row numbers into training and validation, the same share of every class in each.
 
@@ -147,6 +194,18 @@ def _read_binary(file: Path) -> tuple[Images, Labels]:
         )
     rows = np.frombuffer(raw, dtype=np.uint8).reshape(ROWS_PER_FILE, ROW_BYTES)
     return _planes_to_images(rows[:, 1:]), rows[:, 0].copy()
+
+
+def _read_row(file: Path, row: int) -> tuple[Images, int]:
+    try:
+        with file.open("rb") as opened:
+            opened.seek(row * ROW_BYTES)
+            raw = np.frombuffer(opened.read(ROW_BYTES), dtype=np.uint8)
+    except OSError as error:
+        raise DatasetError(f"{file} cannot be read: {error.strerror}.") from error
+    if len(raw) != ROW_BYTES:
+        raise DatasetError(f"{file} is shorter than a CIFAR-10 batch. Unpack it again.")
+    return _planes_to_images(raw[None, 1:])[0], int(raw[0])
 
 
 def _read_python(file: Path) -> tuple[Images, Labels]:
