@@ -25,12 +25,12 @@ from django.test import Client, override_settings
 from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
-from cifarsite.test import PASSWORD, ApiTestCase, answer, image_file, make_user
+from cifarsite.test import PASSWORD, ApiTestCase, answer, image_bytes, image_file, make_user
 from cifarsite.tests.access_table import HOW_TO, TABLE, Access, Who, access
 from classifier import resumable
 from classifier.batches import create_batch
 from classifier.corrections import correct, set_consent
-from classifier.models import Photo, User
+from classifier.models import Explanation, Photo, User
 from classifier.tests.archives import photos, zipped
 from classifier.tokens import make_token
 from classifier.uploads import upload_photo
@@ -98,6 +98,13 @@ class WalkTests(ApiTestCase):
         key = {"name": "key", "credential": {}}
         TOTP.activate(cls.alice, generate_totp_secret())
         RecoveryCodes.activate(cls.alice)
+        Explanation.objects.create(
+            prediction=photo.prediction,
+            status=Explanation.Status.DONE,
+            maps={"cat": [[1.0, 0.0], [0.0, -1.0]]},
+            pictures=image_bytes("PNG"),
+            has_pictures=True,
+        )
         # Objects: the word in own("...") and staff("...") of the table, and whose id it stands for.
         cls.objects = {
             "photo": photo.pk,

@@ -15,7 +15,7 @@ Sources: M. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional N
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PLACES, SPREAD = 8, 0.1
 # Cells of the map along each side.
 CELLS = 16
+# Probabilities below this are taken for it, so that all odds are finite.
+LEAST = 1e-12
 # What covers: the picture blurred with this share of its width.
 BLUR = 1 / 8
 
@@ -52,9 +54,9 @@ def explain(predictor: Predictor, image: NDArray[np.uint8], labels: Sequence[int
     for number in range(PLACES * PLACES):
         spot = np.outer(down[number // PLACES], across[number % PLACES])[..., None]
         covered[number] = np.rint(whole + spot * (cover - whole))
-    temperature = predictor.judge.temperature
-    before = log_odds(predictor.forward(image[None])[1], temperature)[0]
-    after = log_odds(predictor.forward(covered)[1], temperature)
+    calibration = predictor.judge.calibration
+    before = log_odds(calibration.probabilities(predictor.forward(image[None])[1]))[0]
+    after = log_odds(calibration.probabilities(predictor.forward(covered)[1]))
     drops = (before - after)[:, list(labels)].reshape(PLACES, PLACES, -1)
     weights = _bumps(CELLS)
     weights = weights / weights.sum(axis=0)
@@ -62,13 +64,12 @@ def explain(predictor: Predictor, image: NDArray[np.uint8], labels: Sequence[int
     return maps
 
 
-def log_odds(logits: NDArray[Any], temperature: float) -> NDArray[np.float64]:
-    """Of each label against all others together, float [N, K] to float64 [N, K] in nats."""
-    scaled = logits.astype(np.float64) / temperature
-    odds = np.empty_like(scaled)
-    for label in range(scaled.shape[1]):
-        others = np.delete(scaled, label, axis=1)
-        odds[:, label] = scaled[:, label] - np.logaddexp.reduce(others, axis=1)
+def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each label against all others together, float64 [N, K] to float64 [N, K] in nats."""
+    bounded = np.maximum(probabilities, LEAST)
+    # Added up, not 1 - p: a label that is nearly certain would leave nothing but rounding.
+    others = np.stack([np.delete(bounded, k, axis=1).sum(axis=1) for k in range(bounded.shape[1])], axis=1)
+    odds: NDArray[np.float64] = np.log(bounded) - np.log(others)
     return odds
 
 
