@@ -54,6 +54,15 @@ LINKS: dict[str, dict[str, Link]] = {
             ),
         )
     },
+    "classifier.Explanation": {
+        "prediction__owner": Link(
+            "explanations",
+            (
+                *("prediction", "status", "maps", "neighbours", "nearest", "typical", "seconds"),
+                *("created_at", "finished_at", "error_detail"),
+            ),
+        )
+    },
     "classifier.Correction": {
         "by": Link(
             "corrections", ("photo", "label", "predicted", "confidence", "state", "created_at", "changed_at")
@@ -159,7 +168,7 @@ LEFT_OUT = {
         "content_type",
         "object_id",
     },
-    "of the site's own images": {"twin"},
+    "of the site's own images": {"twin", "pictures", "has_pictures"},
     "times of the secret key": {"created", "sent"},
 }
 

@@ -20,7 +20,7 @@ from classifier.models import Explanation, Photo, Prediction
 from classifier.reasons import factor
 from classifier.uploads import upload_photo
 from training import model_store, neighbours
-from training.engine.data import CLASS_NAMES
+from training.engine.data import CLASS_NAMES, read_training_images
 from training.engine.tests.synthetic import write_binary
 from training.models import ModelVersion, NeighbourIndex
 
@@ -138,7 +138,7 @@ class ExplanationTests(SiteTestCase):
         index = neighbours.load(version)
         assert index is not None
         row = int(index.rows[17])
-        images, labels = neighbours.read_training_images(self.cifar10, [row])
+        images, labels = read_training_images(self.cifar10, [row])
         features, _ = model_store.predictor(version).forward(images)
         found = index.nearest(features[0], 1)[0]
         self.assertEqual(found[:2], (row, int(labels[0])))

@@ -29,6 +29,7 @@ from django.utils import timezone
 from cifarsite.test import PASSWORD, SiteTestCase, answer, make_user
 from classifier import audit, batches, people, personal_data, resumable
 from classifier.corrections import accept, correct, freeze, set_consent
+from classifier.explanations import request_explanation
 from classifier.models import AuditEntry, Correction, IdempotentRequest, Photo, Prediction, User
 from classifier.tests.archives import photos, zipped
 from classifier.tests.test_people import files_of
@@ -123,6 +124,7 @@ class FullLife(SiteTestCase):
         set_consent(person, True)
         self.photo = self.upload(person, name=f"{CANARY}.jpg")
         answer(self.photo)
+        request_explanation(self.photo.prediction)
         correct(self.photo, person, "dog")
         accept(self.photo, "dog", by=self.charlie)
         set_consent(self.bob, True)
