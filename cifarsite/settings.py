@@ -246,6 +246,10 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 CIFAR10_DIR = os.environ.get("CIFAR10_DIR", "")
 if CIFAR10_DIR and not Path(CIFAR10_DIR).is_dir():
     raise ImproperlyConfigured(f"CIFAR10_DIR is {CIFAR10_DIR!r}, which is not a folder.")
+# Photos that every new model is measured on besides: ten_classes/<class>/ and none_of_the_ten/; empty: none.
+PHOTOS_DIR = os.environ.get("PHOTOS_DIR", "")
+if PHOTOS_DIR and not Path(PHOTOS_DIR).is_dir():
+    raise ImproperlyConfigured(f"PHOTOS_DIR is {PHOTOS_DIR!r}, which is not a folder.")
 # Models, checkpoints and logs of this host's training runs.
 MODELS_DIR = VAR_DIR / "models"
 RUNS_DIR = VAR_DIR / "runs"

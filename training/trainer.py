@@ -21,11 +21,12 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from training import datasets, evaluation, jobs, model_store
+from training import datasets, evaluation, jobs, model_store, trust
 from training.engine import checkpoints
 from training.engine.data import Cifar10, DatasetError, load_cifar10
 from training.engine.fit import StopTraining, TrainingError, fit
 from training.engine.package import SPLIT_SEED, Package, package
+from training.engine.photo_set import PhotosError, PhotoSet
 from training.engine.recipe import ParameterError, Recipe
 from training.engine.report import Measured
 from training.models import Epoch, ModelVersion, TrainingJob
@@ -126,7 +127,7 @@ def _train(
     folder = jobs.run_folder(job) / "checkpoints"
     fitted = fit(recipe, data, values, callbacks=[recorder], checkpoint_folder=folder)
     recorder.say(f"Epoch {fitted.best_epoch} was the best; now the test images.", phase="measuring")
-    made = package(fitted, recipe, values, cifar, data)
+    made = package(fitted, recipe, values, cifar, data, _photos())
     # Now, since the process has little time left once the job's row is closed.
     measured = _measure(made, cifar, recorder)
     early = recorder.stopping and len(fitted.history["loss"]) < int(values["epochs"])
@@ -135,6 +136,15 @@ def _train(
     if measured is not None:
         _keep_report(version, measured, cifar)
     return version
+
+
+def _photos() -> PhotoSet | None:
+    """Photos to measure the model on; where they cannot be read, it is kept without."""
+    try:
+        return trust.photo_set()
+    except PhotosError:
+        logger.exception("The card has no figures on photos: mend PHOTOS_DIR, then run 'manage.py evaluate'.")
+        return None
 
 
 def _measure(made: Package, cifar: Cifar10, recorder: Recorder) -> Measured | None:

@@ -2,11 +2,13 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.urls import reverse
 
-from training import evaluation, evaluation_sets, model_store
-from training.engine.data import DatasetError
+from training import evaluation, evaluation_sets, model_store, trust
+from training.engine.data import DatasetError, load_cifar10
+from training.engine.photo_set import PhotosError
 from training.models import EvaluationReport, ModelVersion
 
 
@@ -24,7 +26,7 @@ class Command(BaseCommand):
         version = find_version(options["version"])
         try:
             report = self.evaluate(version, options)
-        except (DatasetError, evaluation_sets.SetRefused, model_store.ModelFileError) as error:
+        except (DatasetError, PhotosError, evaluation_sets.SetRefused, model_store.ModelFileError) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
             self.stdout.write(json.dumps(evaluation.as_json(report)))
@@ -44,7 +46,10 @@ class Command(BaseCommand):
         if options["image_set"]:
             images = evaluation_sets.load_set(evaluation_sets.find_set(options["image_set"]))
             return evaluation.evaluate(version, images, say=say)
-        return evaluation.evaluate_on_cifar10(version, say=say)
+        cifar = load_cifar10(settings.CIFAR10_DIR or None)
+        report = evaluation.evaluate_on_cifar10(version, cifar, say=say)
+        trust.measure_trust(version, cifar, say)
+        return report
 
 
 def find_version(wanted: str) -> ModelVersion:
