@@ -19,6 +19,7 @@ from training.forms import NotesForm, PromoteForm, RollBackForm
 from training.gate import examine
 from training.models import ModelVersion, Promotion
 from training.promotion import PromotionRefused, promote, roll_back
+from training.trust_words import trust_context
 from training.views import staff_only
 
 MODELS_A_PAGE = 25
@@ -47,7 +48,9 @@ def models_page(request: HttpRequest) -> HttpResponse:
 def model_page(request: HttpRequest, pk: int) -> HttpResponse:
     """One version: card, layers, curves, where it came from."""
     version = get_object_or_404(ModelVersion.objects.select_related("job", "dataset"), pk=pk)
+    report = version.reports.filter(dataset=model_store.TEST_SET).first()
     context: dict[str, Any] = {
+        **(trust_context(version.card, report.figures) if report else {}),
         "version": version,
         "card": version.card,
         "curve": curves.of_model(version),

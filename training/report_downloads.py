@@ -26,6 +26,7 @@ from training.evaluation import NotKept, answers, as_json
 from training.models import EvaluationReport, EvaluationSet
 from training.report_figures import CHART_NAMES, MAKERS, embedding_map
 from training.report_views import need_report
+from training.trust_words import trust_context
 from training.words import common_confusions, confusion_sentence, sentences
 
 Response = TypeVar("Response", bound=HttpResponseBase)
@@ -120,6 +121,7 @@ def report_card(request: HttpRequest, pk: int) -> HttpResponse:
         "words": sentences(found.figures, found.dataset),
         "confusions": [confusion_sentence(pair) for pair in common_confusions(found.figures["confusion"])],
         "classes": found.figures["classes"],
+        **trust_context(found.model.card, found.figures),
     }
     response = render(
         request, "training/report/card.md", context, content_type="text/markdown; charset=utf-8"

@@ -200,7 +200,7 @@ def _sweep(report: EvaluationReport) -> Chart | None:
     )
 
 
-def _reliability(report: EvaluationReport) -> Chart | None:
+def reliability(report: EvaluationReport) -> Chart | None:
     after, before = report.figures.get("reliability"), report.figures.get("reliability_before", [])
     if not after:
         return None
@@ -239,7 +239,7 @@ def _reliability(report: EvaluationReport) -> Chart | None:
             ]
         ),
         diagonal=line([(0, 0), (1, 1)], x, y)["path"],
-        note=_("Expected calibration error (ECE): %(after)s; before the temperature was set: %(before)s.")
+        note=_("Expected calibration error (ECE): %(after)s; before calibration: %(before)s.")
         % {
             "after": number_format(report.figures["ece"], 4),
             "before": number_format(report.figures["ece_before"], 4),
@@ -346,7 +346,7 @@ MAKERS: dict[str, Callable[[EvaluationReport], Chart | None]] = {
     "roc": _roc,
     "pr": _pr,
     "sweep": _sweep,
-    "reliability": _reliability,
+    "reliability": reliability,
     "histogram": _histogram,
     "robustness": _robustness,
 }

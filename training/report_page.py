@@ -17,6 +17,7 @@ from training.engine.data import CLASS_NAMES
 from training.evaluation import NotKept, has_panels, sheet_size, ten_probabilities
 from training.models import EvaluationReport, ModelVersion
 from training.report_figures import charts, embedding_map, interval
+from training.trust_words import trust_context
 from training.words import KINDS, SLICES, change, common_confusions, confusion_sentence, count, sentences
 
 SORTS = ("name", "precision", "recall", "f1", "support")
@@ -74,6 +75,7 @@ def page_context(
         ],
         "change": change_sentence(report, champion),
         "champion_report": champion,
+        **trust_context(report.model.card, figures),
         "headline": headline(figures),
         "classes": class_table(figures, sort),
         "sort": sort,

@@ -1,6 +1,6 @@
 from django.urls import include, path, re_path
 
-from training import model_views, views
+from training import model_views, trust_views, views
 
 app_name = "training"
 urlpatterns = [
@@ -12,6 +12,7 @@ urlpatterns = [
     path("models/<int:pk>/notes/", model_views.model_notes, name="model-notes"),
     path("models/<int:pk>/promote/", model_views.model_promote, name="model-promote"),
     path("models/<int:pk>/", include("training.report_urls")),
+    path("verdicts/", trust_views.verdicts, name="verdicts"),
     path("training/", views.jobs_page, name="jobs"),
     path("training/schedule/", views.schedule_change, name="schedule"),
     path("training/<int:pk>/", views.job_page, name="job"),

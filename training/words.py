@@ -108,9 +108,7 @@ def _kinds(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def _confidence(figures: dict[str, Any]) -> Iterator[str]:
-    yield _(
-        "Its confidence is off by %(after)s points on average; before the temperature was set, by %(before)s."
-    ) % {
+    yield _("Its confidence is off by %(after)s points on average; before calibration, by %(before)s.") % {
         "after": number_format(100 * figures["ece"], 1),
         "before": number_format(100 * figures["ece_before"], 1),
     }

@@ -186,15 +186,30 @@ def expected_calibration_error(probabilities: Floats, labels: NDArray[Any], bins
     )
 
 
-def conformal_threshold(probabilities: Floats, labels: NDArray[Any], coverage: float = 0.95) -> float:
-    """The threshold for ``label_sets`` that makes sets hold the right label this often.
+def conformal_threshold(
+    probabilities: Floats, labels: NDArray[Any], coverage: float = 0.95, certainty: float = 0.95
+) -> float:
+    """The threshold for ``label_sets`` that makes sets hold the right label at least this often.
 
-    Split conformal prediction: the floor((n + 1) * (1 - coverage))-th smallest probability of a
-    right label, on data that the model was not trained on.
+    Split conformal prediction: the k-th smallest probability of a right label, on data that the model
+    was not trained on. Of all drawings of such data the share ``certainty`` gives a threshold that
+    keeps the promise (V. Vovk, "Conditional validity of inductive conformal predictors", 2012): k is
+    the largest number with which a binomial draw of n images falls short often enough.
     """
     right = np.sort(probabilities[np.arange(len(labels)), labels])
-    position = math.floor((len(labels) + 1) * (1 - coverage))
+    position = _binomial_quantile(len(labels), 1 - coverage, 1 - certainty)
     return float(right[position - 1]) if position else 0.0
+
+
+def _binomial_quantile(n: int, share: float, tail: float) -> int:
+    """The largest k with P(fewer than k of n) <= ``tail``."""
+    below = 0.0
+    for k in range(n):
+        chance = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+        below += math.exp(chance + k * math.log(share) + (n - k) * math.log1p(-share))
+        if below > tail:
+            return k
+    return n
 
 
 def label_sets(probabilities: Floats, threshold: float) -> NDArray[np.bool_]:

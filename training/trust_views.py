@@ -1,0 +1,36 @@
+"""The page that says what a verdict means, with the figures of the model that answers now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from training import model_store
+from training.models import EvaluationReport
+from training.report_figures import reliability
+from training.trust_words import trust_context, verdict_facts
+
+# Made up, to show what each verdict looks like: (class, probability) of the likeliest three.
+EXAMPLES = {
+    "recognised": (("dog", 0.94), ("cat", 0.03), ("horse", 0.01)),
+    "unsure": (("automobile", 0.55), ("truck", 0.42), ("ship", 0.01)),
+    "none_of_the_ten": (("frog", 0.34), ("bird", 0.21), ("cat", 0.15)),
+}
+
+
+@require_safe
+def verdicts(request: HttpRequest) -> HttpResponse:
+    """Everybody may read it: it holds nothing of anybody."""
+    version = model_store.champion()
+    context: dict[str, Any] = {"version": version, "examples": EXAMPLES}
+    if version is not None:
+        rows = EvaluationReport.objects.filter(model=version, dataset=model_store.TEST_SET)
+        report = rows.select_related("model").first()
+        context["facts"] = verdict_facts(version.card)
+        if report is not None:
+            context["chart"] = reliability(report)
+            context |= trust_context(version.card, report.figures)
+    return render(request, "training/verdicts.html", context)
