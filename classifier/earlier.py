@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from classifier.crops import Crop, stored_crop
 from classifier.models import Prediction
+from training.charts import decimal
 
 SHOWN = 10
 
@@ -35,8 +35,8 @@ def difference(before: Prediction, now: Prediction) -> str:
     figures: dict[str, Any] = {
         "before": _said(before),
         "now": _said(now),
-        "before_percent": number_format(100 * (before.confidence or 0), 1),
-        "now_percent": number_format(100 * (now.confidence or 0), 1),
+        "before_percent": decimal(100 * (before.confidence or 0), 1),
+        "now_percent": decimal(100 * (now.confidence or 0), 1),
     }
     if _word(before) != _word(now):
         return _("%(before)s (%(before_percent)s %%) before, %(now)s (%(now_percent)s %%) now.") % figures

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -82,9 +83,14 @@ def upwards(low: float, high: float) -> Scale:
     return Scale(low, high, TOP + PLOT_HEIGHT, -PLOT_HEIGHT)
 
 
+def decimal(value: float, digits: int) -> str:
+    """1.26 as '1.3' in the reader's way: rounded first, for Django's ``number_format`` cuts off."""
+    return number_format(Decimal(f"{value:.{digits}f}"), digits)
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """0.5 as '50.0 %' in the reader's way; None as a dash."""
-    return "–" if value is None else f"{number_format(100 * value, digits)} %"
+    return "–" if value is None else f"{decimal(100 * value, digits)} %"
 
 
 def percent_ticks(scale: Scale) -> list[tuple[str, str]]:
@@ -103,7 +109,7 @@ def number_ticks(scale: Scale, digits: int | None = None) -> list[tuple[str, str
     step = next((power * f for f in factors if span / (power * f) <= 5.001), max(1, round(span / 4)))
     decimals = digits if digits is not None else max(0, -int(np.floor(np.log10(step) + 1e-9)))
     first, last = int(np.ceil(scale.low / step - 1e-6)), int(np.floor(scale.high / step + 1e-6))
-    return [(scale(n * step), number_format(n * step, decimals)) for n in range(first, last + 1)]
+    return [(scale(n * step), decimal(n * step, decimals)) for n in range(first, last + 1)]
 
 
 def line(points: Sequence[Point], x: Scale, y: Scale, **how: Any) -> dict[str, Any]:

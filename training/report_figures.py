@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from training.charts import (
@@ -15,6 +14,7 @@ from training.charts import (
     Row,
     across,
     bar,
+    decimal,
     legend,
     line,
     number_ticks,
@@ -74,7 +74,7 @@ def _learning(report: EvaluationReport, key: str, title: str, y_label: str) -> C
         y = upwards(int(10 * min(both)) / 10, 1)
     else:
         y = upwards(0, 1.05 * max(both))
-    shown = percent if key == "accuracy" else lambda value: number_format(value, 3)
+    shown = percent if key == "accuracy" else lambda value: decimal(value, 3)
     series = [
         line(list(zip(numbers, training, strict=True)), x, y, name=_("training"), css="line-1"),
         line(list(zip(numbers, validation, strict=True)), x, y, name=_("validation"), css="line-2"),
@@ -136,7 +136,7 @@ def _one_vs_rest(report: EvaluationReport, which: str) -> Chart | None:
         y_ticks=percent_ticks(y),
         head=[_("Class"), texts[3], _("Images")],
         rows=[
-            Row([_(row["name"]), number_format(row[area], 4), count(row["n"])], series=f"of-{row['name']}")
+            Row([_(row["name"]), decimal(row[area], 4), count(row["n"])], series=f"of-{row['name']}")
             for row in rows
         ],
         lines=series,
@@ -241,8 +241,8 @@ def reliability(report: EvaluationReport) -> Chart | None:
         diagonal=line([(0, 0), (1, 1)], x, y)["path"],
         note=_("Expected calibration error (ECE): %(after)s; before calibration: %(before)s.")
         % {
-            "after": number_format(report.figures["ece"], 4),
-            "before": number_format(report.figures["ece_before"], 4),
+            "after": decimal(report.figures["ece"], 4),
+            "before": decimal(report.figures["ece_before"], 4),
         },
     )
 
@@ -337,7 +337,7 @@ def _robustness(report: EvaluationReport) -> Chart | None:
 def interval(row: dict[str, Any]) -> str:
     """'89.8 – 91.0 %'."""
     low, high = row["interval"]
-    return f"{number_format(100 * low, 1)} – {percent(high)}"
+    return f"{decimal(100 * low, 1)} – {percent(high)}"
 
 
 MAKERS: dict[str, Callable[[EvaluationReport], Chart | None]] = {

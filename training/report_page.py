@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
-from training.charts import percent
+from training.charts import decimal, percent
 from training.comparison import NotComparable, compare
 from training.engine.calibration import wilson_interval
 from training.engine.data import CLASS_NAMES
@@ -109,7 +108,7 @@ def headline(figures: dict[str, Any]) -> list[dict[str, Any]]:
 
     def span(key: str) -> str:
         bounds = panels.get(key)
-        return f"{number_format(bounds[0], 3)} – {number_format(bounds[1], 3)}" if bounds else ""
+        return f"{decimal(bounds[0], 3)} – {decimal(bounds[1], 3)}" if bounds else ""
 
     top2 = panels.get("top2_interval")
     return [
@@ -127,13 +126,13 @@ def headline(figures: dict[str, Any]) -> list[dict[str, Any]]:
         },
         {
             "name": _("Log loss"),
-            "value": number_format(figures["log_loss"], 3),
+            "value": decimal(figures["log_loss"], 3),
             "interval": span("log_loss_interval"),
             "help": _("Less is better; punishes confident mistakes. In nats."),
         },
         {
             "name": _("Brier score"),
-            "value": number_format(figures["brier"], 3),
+            "value": decimal(figures["brier"], 3),
             "interval": span("brier_interval"),
             "help": _("Less is better; the squared error of the ten probabilities."),
         },
@@ -193,7 +192,7 @@ def matrix(counts: Sequence[Sequence[int]], by: str = "count") -> list[dict[str,
                 {
                     "predicted": CLASS_NAMES[b],
                     "count": cell,
-                    "text": (number_format(100 * part, 1) if by == "row" else count(cell)) if cell else "",
+                    "text": (decimal(100 * part, 1) if by == "row" else count(cell)) if cell else "",
                     "shade": min(SHADES, -int(-reach * SHADES // 1)) if cell else 0,
                     "is_hit": a == b,
                 }
@@ -209,7 +208,7 @@ def slice_rows(group: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "band": f"{percent(row['low'], 0)} – {percent(row['high'], 0)}"
             if is_share
-            else f"{number_format(row['low'], 1)} – {number_format(row['high'], 1)}",
+            else f"{decimal(row['low'], 1)} – {decimal(row['high'], 1)}",
             "n": row["n"],
             "accuracy": percent(row["share"]),
             "interval": interval(row),

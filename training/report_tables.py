@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
-from training.charts import percent
+from training.charts import decimal, percent
 from training.comparison import changed_rows
 from training.engine.data import CLASS_NAMES
 from training.models import EvaluationReport
@@ -65,7 +64,7 @@ def _row(
     certain = interval is not None and (interval[0] > 0 or interval[1] < 0)
 
     def shown(value: float) -> str:
-        return percent(value, 2) if as_share else number_format(value, 4)
+        return percent(value, 2) if as_share else decimal(value, 4)
 
     def signed(value: float) -> str:
         return points(value, 2) if as_share else _signed(value)
@@ -81,7 +80,7 @@ def _row(
 
 
 def _signed(value: float) -> str:
-    return f"{'+' if value > 0 else '−' if value < 0 else '±'}{number_format(abs(value), 4)}"
+    return f"{'+' if value > 0 else '−' if value < 0 else '±'}{decimal(abs(value), 4)}"
 
 
 def _cost_rows(new: EvaluationReport, old: EvaluationReport) -> list[dict[str, Any]]:
@@ -94,9 +93,9 @@ def _cost_rows(new: EvaluationReport, old: EvaluationReport) -> list[dict[str, A
     return [
         {
             "name": name,
-            "new": number_format(values[0], digits),
-            "old": number_format(values[1], digits),
-            "difference": "× " + number_format(values[0] / values[1], 2) if values[1] else "",
+            "new": decimal(values[0], digits),
+            "old": decimal(values[1], digits),
+            "difference": "× " + decimal(values[0] / values[1], 2) if values[1] else "",
             "interval": "",
             "verdict": "",
         }

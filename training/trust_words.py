@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from training.charts import percent
+from training.charts import decimal, percent
 from training.engine.data import CLASS_NAMES
 from training.words import DISTORTIONS, count
 
@@ -39,12 +38,12 @@ def trust_context(card: dict[str, Any], figures: dict[str, Any]) -> dict[str, An
 
 def between(bounds: list[float]) -> str:
     """'85.8 – 97.7 %'."""
-    return f"{number_format(100 * bounds[0], 1)} – {percent(bounds[1])}"
+    return f"{decimal(100 * bounds[0], 1)} – {percent(bounds[1])}"
 
 
 def points(error: float) -> str:
     """A calibration error of 0.0099 as '1.0'."""
-    return number_format(100 * error, 1)
+    return decimal(100 * error, 1)
 
 
 def gap_sentences(card: dict[str, Any]) -> list[str]:
@@ -111,8 +110,8 @@ def _gap_rows(card: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     )
     yield (
         _("Calibration error, before and after"),
-        f"{number_format(test['ece_before'], 4)} → {number_format(test['ece'], 4)}",
-        f"{number_format(photos['ece_before'], 4)} → {number_format(photos['ece'], 4)}" if known else "–",
+        f"{decimal(test['ece_before'], 4)} → {decimal(test['ece'], 4)}",
+        f"{decimal(photos['ece_before'], 4)} → {decimal(photos['ece'], 4)}" if known else "–",
     )
     yield _("Recognised"), percent(verdicts["counts"]["recognised"] / verdicts["n"]), part("recognised")
     yield (
@@ -137,8 +136,8 @@ def _gap_rows(card: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield _("Photos of other things called none of the ten"), noticed, noticed
         yield (
             _("Told from photos of other things (AUROC)"),
-            number_format(against["auroc"], 3),
-            number_format(own["auroc"], 3),
+            decimal(against["auroc"], 3),
+            decimal(own["auroc"], 3),
         )
         yield (
             _("Other things let through where 95 % of the ten are kept"),
@@ -161,8 +160,8 @@ def made_up_rows(card: dict[str, Any]) -> list[dict[str, Any]]:
             "name": MADE_UP[kind],
             "n": row["n"],
             "noticed": row["noticed"],
-            "auroc": number_format(row["auroc"], 3),
-            "auroc_photos": number_format(with_photos[kind]["auroc"], 3) if kind in with_photos else "–",
+            "auroc": decimal(row["auroc"], 3),
+            "auroc_photos": decimal(with_photos[kind]["auroc"], 3) if kind in with_photos else "–",
         }
         for kind, row in found.items()
     ]
@@ -217,7 +216,7 @@ def _uses(card: dict[str, Any], figures: dict[str, Any]) -> Iterator[tuple[bool,
             % {
                 "noticed": count(photos["verdicts_other"]["none_of_the_ten"]),
                 "n": count(photos["n_other"]),
-                "area": number_format(photos["auroc"], 3),
+                "area": decimal(photos["auroc"], 3),
             },
         )
     else:
@@ -303,7 +302,7 @@ def verdict_facts(card: dict[str, Any]) -> dict[str, list[str]]:
             "share": percent(said["set_coverage"]),
             "n": n,
             "interval": between(said["set_coverage_interval"]),
-            "size": number_format(said["set_size"], 2),
+            "size": decimal(said["set_size"], 2),
         }
     )
     facts["none_of_the_ten"].append(

@@ -9,7 +9,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from training.charts import percent
+from training.charts import decimal, percent
 from training.engine.data import CLASS_NAMES
 
 # Above this p a difference may as well be chance.
@@ -25,7 +25,7 @@ def count(number: int) -> str:
 def points(share: float, digits: int = 1) -> str:
     """A difference of shares as percentage points with its sign."""
     sign = "+" if share > 0 else "−" if share < 0 else "±"
-    return f"{sign}{number_format(abs(100 * share), digits)}"
+    return f"{sign}{decimal(abs(100 * share), digits)}"
 
 
 def sentences(figures: dict[str, Any], dataset: str) -> list[str]:
@@ -109,8 +109,8 @@ def _kinds(figures: dict[str, Any]) -> Iterator[str]:
 
 def _confidence(figures: dict[str, Any]) -> Iterator[str]:
     yield _("Its confidence is off by %(after)s points on average; before calibration, by %(before)s.") % {
-        "after": number_format(100 * figures["ece"], 1),
-        "before": number_format(100 * figures["ece_before"], 1),
+        "after": decimal(100 * figures["ece"], 1),
+        "before": decimal(100 * figures["ece_before"], 1),
     }
     rows = figures.get("panels", {}).get("sweep", [])
     chosen = next((row for row in rows if row["threshold"] == 0.9 and row["share"] is not None), None)
@@ -200,4 +200,4 @@ def change(compared: dict[str, Any], before: str) -> str:
 
 def p_value(p: float) -> str:
     """'= 0.034', or '< 0.001'."""
-    return f"< {number_format(0.001, 3)}" if p < 0.001 else f"= {number_format(p, 3)}"
+    return f"< {decimal(0.001, 3)}" if p < 0.001 else f"= {decimal(p, 3)}"

@@ -14,6 +14,7 @@ from classifier.earlier import difference, earlier_answers
 from classifier.image_quality import BLURRED, DARK
 from classifier.models import CLASS_CHOICES, Explanation, Photo, Prediction
 from classifier.receipts import receipt_of
+from training.charts import decimal
 from training.engine.data import IMAGE_SHAPE
 
 register = template.Library()
@@ -91,7 +92,7 @@ def _part_in_words(part: Crop) -> str:
 def _figure(value: Any) -> Any:
     """A number in the reader's way; what is none as text."""
     if isinstance(value, float):
-        return number_format(value, 4)
+        return decimal(value, 4)
     return value if value is None or isinstance(value, (str, int)) else str(value)
 
 

@@ -7,12 +7,12 @@ from django.conf import settings
 from django.contrib.messages.storage.base import Message
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
-from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from classifier.models import CLASS_CHOICES
+from training.charts import decimal
 
 register = template.Library()
 
@@ -81,10 +81,8 @@ def undo_at(message: Message) -> str:
 def milliseconds(seconds: float) -> str:
     """0.0123 becomes '12 ms', and from a second on '1.2 s', in the reader's way."""
     if seconds >= 1:
-        return _("%(seconds)s s") % {"seconds": number_format(seconds, 1)}
-    return _("%(milliseconds)s ms") % {
-        "milliseconds": number_format(1000 * seconds, 0 if seconds > 0.01 else 1)
-    }
+        return _("%(seconds)s s") % {"seconds": decimal(seconds, 1)}
+    return _("%(milliseconds)s ms") % {"milliseconds": decimal(1000 * seconds, 0 if seconds > 0.01 else 1)}
 
 
 @register.simple_tag
