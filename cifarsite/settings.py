@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
+from kombu.transport import TRANSPORT_ALIASES
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # Where the site keeps what it writes: database, files, models, messages; default: var/ in the project.
@@ -320,6 +321,15 @@ WEBHOOK_SECRET = os.environ.get("WEBHOOK_SECRET", "")
 # Hosts that webhooks may call although they are on this machine or in a private network.
 WEBHOOK_PRIVATE_HOSTS = env.list("WEBHOOK_PRIVATE_HOSTS", default=[])
 
+# Days after which the sweeper removes a photo; 0: never. Photos that train models stay.
+KEEP_PHOTOS_DAYS = number("KEEP_PHOTOS_DAYS", 0)
+# Days after its end for which the log and the checkpoints of a training run are kept; 0: for ever.
+KEEP_RUNS_DAYS = number("KEEP_RUNS_DAYS", 30)
+# Days for which an archive stays whose failed files may still be tried again; others go at once.
+KEEP_ARCHIVES_DAYS = number("KEEP_ARCHIVES_DAYS", 3, 1)
+# Hours after which a file that belongs to no row is removed: a younger one may be an upload under way.
+ORPHAN_HOURS = number("ORPHAN_HOURS", 24, 1)
+
 # Celery's broker: `redis://host:6379/0`; empty: files in VAR_DIR, for one machine.
 BROKER_URL = os.environ.get("BROKER_URL") or "filesystem://"
 CELERY_BROKER_URL = BROKER_URL
@@ -343,6 +353,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A request never waits for a dead broker: one try, about a second.
 CELERY_TASK_PUBLISH_RETRY = False
 if one_of("BROKER_URL", BROKER_URL, ("filesystem", "redis", "rediss")) == "filesystem":
+    TRANSPORT_ALIASES["filesystem"] = "cifarsite.broker:Transport"
     _folder = VAR_DIR / "broker"
     for _name in ("messages", "processed", "control"):
         try:

@@ -187,6 +187,12 @@ class Prediction(Leased):
                 condition=Q(status__in=["queued", "running"]),
                 name="prediction_open",
             ),
+            # How long people waited lately, on the health page.
+            models.Index(
+                fields=["priority", "-finished_at"],
+                condition=Q(finished_at__isnull=False),
+                name="prediction_finished",
+            ),
             models.Index(
                 fields=["owner", "-photo_created_at", "-photo"],
                 condition=Q(is_current=True),

@@ -19,7 +19,6 @@ from classifier import audit, day_counts, people
 from classifier.batch_views import SignedInRequest
 from classifier.history import UNDO
 from classifier.media import LOOK
-from classifier.unpacking import KEEP_ARCHIVE_DAYS
 
 
 @login_required
@@ -36,7 +35,8 @@ def privacy(request: HttpRequest) -> HttpResponse:
     context = {
         "undo_minutes": UNDO.seconds // 60,
         "look_minutes": LOOK.seconds // 60,
-        "archive_days": KEEP_ARCHIVE_DAYS,
+        "photo_days": settings.KEEP_PHOTOS_DAYS,
+        "archive_days": settings.KEEP_ARCHIVES_DAYS,
         "address_days": audit.KEEP_ADDRESSES.days,
         "unconfirmed_days": people.UNCONFIRMED.days,
         "session_days": settings.SESSION_COOKIE_AGE // 86_400,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from classifier import day_counts
 from classifier.crops import Crop, input_from_display, stored_crop, to_store
 from classifier.image_checks import encode_input
 from classifier.models import Photo, Prediction
-from training import leases, model_store
+from training import heartbeat, leases, model_store
 from training.engine.data import CLASS_NAMES
 from training.engine.preprocessing import to_array
 from training.messages import publish
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 Status = Prediction.Status
 # Answers that one photo may have.
 MOST_ANSWERS = 50
+# What each worker of this process last said is wrong with it.
+_reported: dict[str, str] = {}
 LOST = "The worker was lost %d times while it looked at this photo. Ask again, or try another photo."
 
 
@@ -102,7 +104,7 @@ def wake(priority: int = Prediction.Priority.INTERACTIVE) -> None:
 
 
 def predict_pending(worker: str, between: Callable[[], object] = lambda: None) -> int:
-    """Answer pending predictions, interactive ones first, until none is left.
+    """Answer pending predictions, interactive ones first, until none is left or the worker shall end.
 
     Args:
         between: called before each batch.
@@ -113,16 +115,15 @@ def predict_pending(worker: str, between: Callable[[], object] = lambda: None) -
     answered = 0
     while claimable().exists():
         between()
-        champion = model_store.champion()
-        if champion is None:
-            logger.warning("No model is installed: photos wait. Run 'manage.py install_pretrained'.")
+        if heartbeat.is_ending():
+            # The message that brought us here is spent: the others need one of their own.
+            wake_for(claimable())
             break
         # Loaded before the claim, so that loading does not eat into the lease.
-        try:
-            predictor = model_store.predictor(champion)
-        except StorageAway as error:
-            logger.warning("The model cannot be fetched now, photos wait: %s", error)
+        loaded = load_model(worker)
+        if loaded is None:
             break
+        model, predictor = loaded
         rows = leases.claim(
             claimable().order_by("priority", "id"),
             worker=worker,
@@ -132,7 +133,7 @@ def predict_pending(worker: str, between: Callable[[], object] = lambda: None) -
         if not rows:
             break
         try:
-            _answer(rows, champion, predictor)
+            _answer(rows, model, predictor)
         except StorageAway as error:
             # No photo is at fault, and the next look would find the same: the sweeper asks again.
             leases.release(_open_of(rows), status=Status.QUEUED)
@@ -140,6 +141,43 @@ def predict_pending(worker: str, between: Callable[[], object] = lambda: None) -
             break
         answered += len(rows)
     return answered
+
+
+def load_model(worker: str) -> tuple[ModelVersion, Predictor] | None:
+    """The champion; where its file is damaged, the last one before it that is whole. None: no model.
+
+    What is wrong stands in the log and on the worker's row until it is right again.
+    """
+    champion = model_store.champion()
+    if champion is None:
+        logger.warning("No model is installed: photos wait. Run 'manage.py install_pretrained'.")
+        return None
+    problem = ""
+    for version in (champion, *_earlier()):
+        try:
+            predictor = model_store.predictor(version)
+        except model_store.ModelFileError as error:
+            problem = problem or str(error)
+            continue
+        except StorageAway as error:
+            logger.warning("The model cannot be fetched now, photos wait: %s", error)
+            return None
+        if problem:
+            problem += f" Meanwhile '{version}' answers."
+        break
+    else:
+        predictor = None
+        problem += " Photos wait."
+    if problem != _reported.get(worker, ""):
+        logger.log(logging.ERROR if problem else logging.INFO, problem or "The model is well again.")
+        leases.report(worker, problem)
+        _reported[worker] = problem
+    return (version, predictor) if predictor else None
+
+
+def _earlier() -> Iterator[ModelVersion]:
+    """Asked for only where it is needed."""
+    yield from model_store.earlier_champions()
 
 
 def claimable() -> QuerySet[Prediction]:
@@ -164,12 +202,15 @@ def recover() -> dict[str, int]:
     # The newest ones have a message under way.
     old = timezone.now() - timedelta(seconds=2)
     waiting = claimable().filter(Q(status=Status.RUNNING) | Q(created_at__lt=old))
-    woken = 0
-    for priority in Prediction.Priority.values:
-        if waiting.filter(priority=priority).exists():
-            wake(priority)
-            woken += 1
-    return {"predictions_failed": lost, "predictions_woken": woken}
+    return {"predictions_failed": lost, "predictions_woken": wake_for(waiting)}
+
+
+def wake_for(rows: QuerySet[Prediction]) -> int:
+    """Send a message for each priority that waits; returns how many."""
+    waiting = [p for p in Prediction.Priority.values if rows.filter(priority=p).exists()]
+    for priority in waiting:
+        wake(priority)
+    return len(waiting)
 
 
 def _answer(rows: list[Prediction], champion: ModelVersion, predictor: Predictor) -> None:

@@ -10,10 +10,10 @@ from celery.signals import celeryd_after_setup, worker_process_init
 from django.db import DatabaseError
 
 from classifier import explanations, predictions, unpacking
-from training import model_store, neighbours
-from training.storage import StorageAway
+from training import neighbours
 
 logger = logging.getLogger(__name__)
+_name = ""
 _queues: set[str] = set()
 
 
@@ -52,6 +52,8 @@ def unpack(self: Any) -> int:
 
 @celeryd_after_setup.connect
 def note_queues(sender: str, instance: Any, **kwargs: Any) -> None:
+    global _name
+    _name = sender
     _queues.update(instance.app.amqp.queues.consume_from)
 
 
@@ -61,8 +63,6 @@ def load_model(**kwargs: Any) -> None:
     if not _queues & {"predict", "batch"}:
         return
     try:
-        champion = model_store.champion()
-        if champion:
-            model_store.predictor(champion)
-    except (model_store.ModelFileError, StorageAway, DatabaseError) as error:
+        predictions.load_model(_name)
+    except DatabaseError as error:
         logger.warning("The model could not be loaded yet: %s", error)

@@ -9,18 +9,17 @@ from __future__ import annotations
 import logging
 import random
 import time
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.db.models import Q, QuerySet, Sum
-from django.utils import timezone, translation
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 from classifier import day_counts, predictions
 from classifier.archives import Archive, ArchiveRefused, EntryRefused, archive_limits, open_archive
-from classifier.batches import finish_if_over, remove_archive, wake_unpacking
+from classifier.batches import finish_if_over, wake_unpacking
 from classifier.decoder import check_isolated
 from classifier.image_checks import ImageRefused
 from classifier.models import Batch, BatchItem, Photo, Prediction
@@ -38,7 +37,6 @@ SLICE = 16
 BACKLOG = 256
 RENEW_SECONDS = 5
 LOST = "The worker was lost {attempts} times at this file. Try it again, or upload it by itself."
-KEEP_ARCHIVE_DAYS = 3
 
 
 class _Taken(Exception):
@@ -81,7 +79,7 @@ def claimable() -> QuerySet[BatchItem]:
 
 
 def recover() -> dict[str, int]:
-    """One pass of the sweeper: refuse what was lost too often, finish, wake, clear away."""
+    """One pass of the sweeper: refuse what was lost too often, finish, wake."""
     lost = BatchItem.objects.filter(
         leases.lease_expired(), status=Status.RUNNING, attempt__gte=settings.MAX_ATTEMPTS
     ).update(
@@ -93,10 +91,6 @@ def recover() -> dict[str, int]:
     finished = sum(map(finish_if_over, Batch.objects.filter(state=Batch.State.RUNNING)[:100]))
     if claimable().exists():
         wake_unpacking()
-    old = timezone.now() - timedelta(days=KEEP_ARCHIVE_DAYS)
-    kept = Batch.objects.filter(finished_at__lt=old).exclude(archive="")
-    for batch in kept[:100]:
-        remove_archive(batch)
     return {"entries_failed": lost, "batches_finished": finished}
 
 

@@ -358,7 +358,7 @@ class PromotionAdmin(ReadOnly, LargeTableAdmin):
 
 @admin.register(Worker)
 class WorkerAdmin(ReadOnly, LargeTableAdmin):
-    list_display = ("name", "takes_from", "life", "started_at", "seen_at")
+    list_display = ("name", "takes_from", "life", "problem", "started_at", "seen_at")
     list_filter = ("seen_at",)
     ordering = ("-seen_at",)
     number_field = ""

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from training import leases
 from training.models import Worker
 
 if TYPE_CHECKING:
@@ -124,6 +122,6 @@ def short(digest: str) -> SafeString:
 
 def worker_badge(worker: Worker) -> SafeString:
     """Was the worker seen within a lease?"""
-    if worker.seen_at > timezone.now() - timedelta(seconds=settings.LEASE_SECONDS):
+    if leases.lives(worker):
         return badge("alive", _("alive"))
     return badge("silent", _("not seen any more"))

@@ -1,10 +1,11 @@
-"""Celery workers say every few seconds that they live; started by ``worker_ready``."""
+"""Celery workers say every few seconds that they live, and their tasks learn when they shall end."""
 
 import logging
+import mmap
 import threading
 from typing import Any
 
-from celery.signals import worker_ready, worker_shutdown
+from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
@@ -13,6 +14,19 @@ from training import leases
 
 logger = logging.getLogger(__name__)
 _over = threading.Event()
+# One byte that the worker shares with the processes it forks: 1 when it was asked to end, since
+# Celery lets a running task finish, however long that takes.
+_ending = mmap.mmap(-1, 1)
+
+
+def is_ending() -> bool:
+    """Was this worker asked to end? True in the processes that it forked, too."""
+    return bool(_ending[0])
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def end(**kwargs: Any) -> None:
+    _ending[0] = 1
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -441,8 +441,8 @@ def _mail(job: TrainingJob) -> str:
 
 def _idle_worker() -> bool:
     """A training worker lives that has nothing to do: messages for busy ones would only pile up."""
-    alive = Worker.objects.filter(seen_at__gt=timezone.now() - timedelta(seconds=settings.LEASE_SECONDS))
-    names = {worker.name for worker in alive if QUEUE in worker.queues}
+    lately = Worker.objects.order_by("-seen_at")[:100]
+    names = {worker.name for worker in lately if QUEUE in worker.queues and leases.lives(worker)}
     busy = TrainingJob.objects.filter(~leases.lease_expired(), state=State.RUNNING, worker__in=names)
     return len(names) > busy.count()
 

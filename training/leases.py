@@ -18,10 +18,17 @@ from django.utils import timezone
 from training.models import Leased, Worker
 
 Row = TypeVar("Row", bound=Leased)
+# The sweeper beats like a worker, under a queue name that carries no messages.
+SWEEP = "sweep"
+# A lease that ends so many leases from now was written before the clock was put back.
+FARTHEST = 10
 
 
 def lease_expired(now: datetime | None = None) -> Q:
-    return Q(lease_expires_at__lt=now or timezone.now())
+    """Its end has passed; or lies so far ahead that the clock must have been put back since."""
+    now = now or timezone.now()
+    farthest = now + timedelta(seconds=FARTHEST * settings.LEASE_SECONDS)
+    return Q(lease_expires_at__lt=now) | Q(lease_expires_at__gt=farthest)
 
 
 def claim(rows: QuerySet[Row], *, worker: str, limit: int = 1, **changes: object) -> list[Row]:
@@ -84,17 +91,39 @@ def beat(name: str, queues: list[str], started_at: datetime) -> None:
     )
 
 
+def report(name: str, problem: str) -> None:
+    """Note what a worker cannot do, for people to see; empty: it is well."""
+    now = timezone.now()
+    Worker.objects.update_or_create(
+        name=name,
+        defaults={"problem": problem},
+        create_defaults={"problem": problem, "started_at": now, "seen_at": now},
+    )
+
+
 def last_seen(queue: str) -> datetime | None:
     """When a worker of this queue was last seen alive; None: never."""
+    now = timezone.now()
     # Few rows, and JSON containment is not portable, so it is filtered here.
     seen = [w.seen_at for w in Worker.objects.order_by("-seen_at")[:100] if queue in w.queues]
-    return seen[0] if seen else None
+    # The nearest to now: one from before the clock was put back lies in the future.
+    return min(seen, key=lambda at: abs(now - at), default=None)
 
 
 def is_alive(queue: str) -> bool:
     """A worker of this queue was seen within a lease."""
     seen = last_seen(queue)
-    return bool(seen and seen > timezone.now() - timedelta(seconds=settings.LEASE_SECONDS))
+    return bool(seen and is_recent(seen))
+
+
+def lives(worker: Worker, seconds: int | None = None) -> bool:
+    """The worker was seen within so many seconds, a lease unless given."""
+    return is_recent(worker.seen_at, seconds)
+
+
+def is_recent(seen: datetime, seconds: int | None = None) -> bool:
+    """Within so many seconds of now, before or after: a clock put back makes nobody alive for long."""
+    return abs((timezone.now() - seen).total_seconds()) < (seconds or settings.LEASE_SECONDS)
 
 
 def alive(queue: str) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,12 @@ PRETRAINED_DIR = Path(__file__).parent / "pretrained"
 # The recipe whose shipped model answers from the first start on.
 SHIPPED_CHAMPION = "photo_net"
 TEST_SET = "CIFAR-10 test"
+# How far back a worker looks for a model that loads, where the champion's file is damaged.
+EARLIER = 20
+LOOK_AGAIN_SECONDS = 15.0
+
+logger = logging.getLogger(__name__)
+_refused: dict[int, tuple[str, float]] = {}
 
 
 class ModelFileError(Exception):
@@ -48,27 +56,49 @@ def live_preprocessing() -> str:
 def model_file(version: ModelVersion) -> Path:
     """A local copy of the model's file whose hash was just checked.
 
+    A damaged one is replaced by the storage's copy, if that is whole.
+
     Raises:
-        ModelFileError: it is gone, or its bytes have changed.
+        ModelFileError: neither copy is there and whole.
     """
-    path = settings.MODELS_DIR / f"{version.sha256}.keras"
-    if not path.exists():
-        _fetch(version.sha256, path)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != version.sha256:
+    path: Path = settings.MODELS_DIR / f"{version.sha256}.keras"
+    if path.exists():
+        if hashlib.sha256(path.read_bytes()).hexdigest() == version.sha256:
+            return path
+        logger.error("%s is damaged: it is not loaded but fetched again.", path)
+    content = _stored_content(version)
+    if hashlib.sha256(content).hexdigest() != version.sha256:
         raise ModelFileError(
-            f"The file of model '{version}' is damaged (its sha256 differs): it is not loaded. Delete "
-            f"{path.name} from the models folder to fetch it again, or roll back."
+            f"The file of model '{version}' is damaged (its sha256 differs): it is not loaded. Restore "
+            f"models/{version.sha256[:12]}….keras from the backup, or roll back to another version."
         )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, content)
     return path
+
+
+def earlier_champions() -> list[ModelVersion]:
+    """What was live before, the latest first."""
+    ids = Promotion.objects.order_by("-id").values_list("promoted", flat=True)[:EARLIER]
+    found = ModelVersion.objects.filter(is_champion=False).in_bulk(list(ids))
+    return [found[pk] for pk in dict.fromkeys(ids) if pk in found]
 
 
 def predictor(version: ModelVersion) -> Predictor:
     """The model, loaded and ready; kept in this process until another two are asked for.
 
     Raises:
-        ModelFileError: see ``model_file``.
+        ModelFileError: see ``model_file``. The file is then left alone for a while, since each look
+            at it reads all of it.
     """
-    return _loaded(version.pk, version.sha256, json.dumps(version.card["judge"]))
+    refusal, until = _refused.get(version.pk, ("", 0.0))
+    if time.monotonic() < until:
+        raise ModelFileError(refusal)
+    try:
+        return _loaded(version.pk, version.sha256, json.dumps(version.card["judge"]))
+    except ModelFileError as error:
+        _refused[version.pk] = str(error), time.monotonic() + LOOK_AGAIN_SECONDS
+        raise
 
 
 @lru_cache(maxsize=2)
@@ -193,15 +223,15 @@ def _renew(version: ModelVersion, card: dict[str, Any], test: dict[str, Any]) ->
                 report.save(update_fields=["figures"])
 
 
-def _fetch(sha256: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _stored_content(version: ModelVersion) -> bytes:
     try:
-        with default_storage.open(f"models/{sha256}.keras", "rb") as file:
-            write_durably(path, file.read())
+        with default_storage.open(f"models/{version.sha256}.keras", "rb") as file:
+            content: bytes = file.read()
+            return content
     except FileNotFoundError as error:
         raise ModelFileError(
-            f"The file {sha256[:12]}….keras is in neither the storage nor the models folder: restore it "
-            "from the backup, or roll back to another version."
+            f"The file {version.sha256[:12]}….keras of model '{version}' is in neither the storage nor the "
+            "models folder, or damaged there: restore it from the backup, or roll back to another version."
         ) from error
 
 

@@ -469,6 +469,9 @@ class Worker(models.Model):
     queues = models.JSONField(_("queues"), default=list)
     started_at = models.DateTimeField(_("started at"))
     seen_at = models.DateTimeField(_("last seen at"), db_index=True)
+    problem = models.TextField(
+        _("problem"), blank=True, default="", help_text=_("What it cannot do, such as load the model.")
+    )
 
     class Meta:
         ordering = ["name"]

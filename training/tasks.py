@@ -1,28 +1,23 @@
 """What the training workers run; the work is in ``training.runner``."""
 
 import logging
-import mmap
 import os
 from typing import Any
 
 from celery import shared_task
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import worker_ready
 
-from training import jobs, model_store, runner, trial
+from training import heartbeat, jobs, model_store, runner, trial
 from training.models import ModelVersion
 
 logger = logging.getLogger(__name__)
-
-# One byte that the worker shares with the processes it forks: 1 when it was asked to end, since
-# Celery lets a running task finish, however long that takes.
-_ending = mmap.mmap(-1, 1)
 
 
 @shared_task(bind=True)
 def train(self: Any) -> int:
     worker = os.getppid()
     # A parent that changed: the worker was killed, and this process is left over.
-    return runner.train_next(self.request.hostname, lambda: bool(_ending[0]) or os.getppid() != worker)
+    return runner.train_next(self.request.hostname, lambda: heartbeat.is_ending() or os.getppid() != worker)
 
 
 @shared_task
@@ -41,11 +36,6 @@ def change_over() -> None:
     champion = model_store.champion()
     if champion:
         model_store.predictor(champion)
-
-
-@worker_shutting_down.connect
-def end(**kwargs: Any) -> None:
-    _ending[0] = 1
 
 
 @worker_ready.connect

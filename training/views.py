@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from functools import wraps
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
@@ -185,8 +183,7 @@ def schedule_change(request: HttpRequest) -> HttpResponse:
 def worker_context() -> dict[str, Any]:
     """Is there a worker that trains, and when was the last one seen?"""
     seen_at = leases.last_seen(jobs.QUEUE)
-    lately = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS)
-    return {"worker_lives": bool(seen_at and seen_at > lately), "worker_seen_at": seen_at}
+    return {"worker_lives": bool(seen_at and leases.is_recent(seen_at)), "worker_seen_at": seen_at}
 
 
 def job_context(job: TrainingJob) -> dict[str, Any]:

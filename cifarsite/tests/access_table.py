@@ -107,6 +107,8 @@ PAGES: dict[str, Access] = {
     "privacy/": anyone(),
     "language/": anyone(),
     "i18n/setlang/": anyone(),
+    "health/": staff(),
+    "health/live/": staff(),
     "healthz": anyone(),
     "readyz": anyone(),
     "manifest.webmanifest": anyone(),

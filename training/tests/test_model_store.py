@@ -90,13 +90,38 @@ def test_a_damaged_shipped_file_is_refused(shipped, tmp_path):
     assert model_store.champion() is None
 
 
-def test_a_flipped_byte_in_the_models_folder_is_refused_and_a_deleted_file_comes_back(shipped, settings):
+def test_a_flipped_byte_in_the_models_folder_is_refused_and_the_storages_copy_is_used(shipped, settings):
     shipped(b"one")
     model_store.install_pretrained()
-    version = live()
-    path = settings.MODELS_DIR / f"{version.sha256}.keras"
+    path = settings.MODELS_DIR / f"{live().sha256}.keras"
     path.write_bytes(b"0ne")
-    with pytest.raises(model_store.ModelFileError, match="is damaged"):
-        model_store.model_file(version)
+    assert model_store.model_file(live()) == path
+    assert path.read_bytes() == b"one"
     path.unlink()
-    assert model_store.model_file(version).read_bytes() == b"one"
+    assert model_store.model_file(live()).read_bytes() == b"one"
+
+
+def test_a_flipped_byte_in_both_copies_is_refused_with_what_to_do(shipped, settings):
+    shipped(b"one")
+    model_store.install_pretrained()
+    name = f"{live().sha256}.keras"
+    stored = settings.MEDIA_ROOT / "models" / name
+    for copy in (stored, settings.MODELS_DIR / name):
+        copy.write_bytes(b"0ne")
+    with pytest.raises(model_store.ModelFileError, match=r"is damaged .* roll back"):
+        model_store.model_file(live())
+    stored.unlink()
+    with pytest.raises(model_store.ModelFileError, match=r"in neither the storage nor .* restore it"):
+        model_store.model_file(live())
+
+
+def test_earlier_champions_come_latest_first_and_once(shipped):
+    shipped(b"one")
+    model_store.install_pretrained()
+    first = live()
+    shipped(b"two")
+    model_store.install_pretrained()
+    second = live()
+    for version in (first, second, first):
+        Promotion.objects.create(action="promote", previous=None, promoted=version, reason="for the test")
+    assert model_store.earlier_champions() == [first]

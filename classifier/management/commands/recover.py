@@ -3,10 +3,10 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
-from classifier.recovery import sweep
+from classifier.recovery import Sweeper
 
 logger = logging.getLogger(__name__)
 
@@ -18,14 +18,17 @@ class Command(BaseCommand):
         parser.add_argument("--every", type=float, metavar="SECONDS", help="Go on, one pass every SECONDS.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        every = options["every"]
-        if not every:
-            self.stdout.write(", ".join(f"{name}: {count}" for name, count in sweep().items()))
+        sweeper = Sweeper()
+        if not options["every"]:
+            did = sweeper.sweep()
+            self.stdout.write(", ".join(f"{name}: {count}" for name, count in did.items()))
+            if sweeper.failed:
+                raise CommandError(f"These parts failed, see the log: {', '.join(sweeper.failed)}.")
             return
         while True:
             try:
-                sweep()
-            except DatabaseError:
-                logger.exception("The sweep failed; the next one tries again.")
+                sweeper.sweep()
+            except DatabaseError as error:
+                logger.warning("The sweep could not be done (%s); the next one tries again.", error)
                 connection.close()
-            time.sleep(every)
+            time.sleep(options["every"])

@@ -1,0 +1,247 @@
+"""A whole site in a folder of its own: web, workers, sweeper as real processes that may be killed."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import secrets
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from PIL import Image
+
+from cifarsite import supervisor
+from conftest import ROOT, accepts, free_port, wait_until
+
+Process = subprocess.Popen[bytes]
+PREDICT = "predict,batch,default"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer by HTTP and how long it took."""
+
+    status: int
+    body: bytes
+    seconds: float
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What became of the photos: ``lost`` have no answer, ``doubled`` were answered more than once."""
+
+    photos: int
+    lost: int
+    doubled: int
+
+
+class Site:
+    """The project's own commands on a data folder, a database and a broker of the test's choice."""
+
+    def __init__(self, folder: Path, *, database: str = "", broker: str = "", **settings: object) -> None:
+        self.folder, self.database = folder, database
+        self.port = free_port()
+        self.lease = 3
+        self.environment = {
+            **os.environ,
+            "VAR_DIR": str(folder),
+            "DATABASE_URL": database,
+            "BROKER_URL": broker,
+            "CACHE_URL": "",
+            "STORAGE_URL": "",
+            "EMAIL_URL": "dummymail://",
+            "HEARTBEAT_SECONDS": "1",
+            "LEASE_SECONDS": str(self.lease),
+            "API_RATE_BURST": "100000",
+            "API_RATE_SUSTAINED": "100000",
+            "CUDA_VISIBLE_DEVICES": "",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "PYTHONUNBUFFERED": "1",
+            **{name: str(value) for name, value in settings.items()},
+        }
+        self.running: list[Process] = []
+
+    # --- processes --------------------------------------------------------------------------
+
+    def manage(self, *words: str, expected: int = 0) -> str:
+        """Run a command to its end; its output, both streams."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == expected, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def shell(self, code: str) -> str:
+        return self.manage("shell", "--no-imports", "-c", code)
+
+    def start(self, argv: Sequence[str], name: str) -> Process:
+        """A leader of a group of its own, whose output lies in the folder."""
+        with self.log(name).open("ab") as file:
+            process = subprocess.Popen(
+                argv,
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.running.append(process)
+        return process
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"log-{name}.txt"
+
+    def start_web(self) -> Process:
+        web = self.start(supervisor.commands(self.port)["web"], "web")
+        wait_until(lambda: accepts(self.port), "the web server", 60)
+        return web
+
+    def start_worker(self, name: str = "w1", queues: str = PREDICT, *, wait: bool = True) -> Process:
+        argv = supervisor.commands(self.port)["predict"]
+        argv = [*argv[: argv.index("--queues")], "--queues", queues, "--hostname", f"{name}@test"]
+        process = self.start(argv, name)
+        if wait:
+            self.wait_for_ready(name)
+        return process
+
+    def wait_for_ready(self, *names: str) -> None:
+        for name in names:
+            # It says so after its model is loaded.
+            wait_until(lambda name=name: f"{name}@test ready" in self.said(name), name, 120)  # type: ignore[misc]
+
+    def start_sweeper(self, every: float = 1) -> Process:
+        return self.start([sys.executable, "manage.py", "recover", "--every", str(every)], "sweeper")
+
+    def said(self, name: str) -> str:
+        return self.log(name).read_text(errors="replace") if self.log(name).exists() else ""
+
+    def kill(self, process: Process) -> None:
+        """Kill -9, and what it forked too."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self.running.remove(process)
+
+    def ask_to_end(self, process: Process, seconds: float = 60) -> None:
+        """TERM, as a supervisor or a machine that goes down sends it."""
+        process.terminate()
+        process.wait(seconds)
+        self.running.remove(process)
+
+    def freeze(self, process: Process) -> None:
+        os.killpg(process.pid, signal.SIGSTOP)
+
+    def thaw(self, process: Process) -> None:
+        os.killpg(process.pid, signal.SIGCONT)
+
+    def destroy(self) -> None:
+        for process in list(self.running):
+            self.kill(process)
+
+    # --- what people do ---------------------------------------------------------------------
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        found: dict[str, str] = json.loads((self.folder / "keys.json").read_text())
+        return found
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", timeout: float = 60, **headers: str
+    ) -> Reply:
+        """A program with a token for the API, a person with a session for pages."""
+        sent = {"Host": "localhost", **headers}
+        if path.startswith("/api/"):
+            sent["Authorization"] = f"Bearer {self.keys['token']}"
+        else:
+            sent["Cookie"] = f"sessionid={self.keys['session']}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        started = time.monotonic()
+        try:
+            connection.request(method, path, body or None, sent)
+            answer = connection.getresponse()
+            return Reply(answer.status, answer.read(), time.monotonic() - started)
+        finally:
+            connection.close()
+
+    def get(self, path: str, timeout: float = 60) -> Reply:
+        return self.request("GET", path, timeout=timeout)
+
+    def upload(self, count: int = 1, *, wait: int = 0, timeout: float = 120) -> Reply:
+        """Send ``count`` different photos in one request."""
+        boundary = secrets.token_hex(16)
+        parts = []
+        for number in range(count):
+            head = f'Content-Disposition: form-data; name="file"; filename="{number}.png"'
+            parts += [f"--{boundary}\r\n{head}\r\nContent-Type: image/png\r\n\r\n".encode(), photo(), b"\r\n"]
+        body = b"".join([*parts, f"--{boundary}--\r\n".encode()])
+        kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        return self.request("POST", f"/api/v1/photos?wait={wait}", body, timeout, **kind)
+
+    def upload_all(self, count: int, at_once: int = 100) -> None:
+        for first in range(0, count, at_once):
+            reply = self.upload(min(at_once, count - first))
+            assert reply.status == 202, reply.text
+
+    # --- what the database says -------------------------------------------------------------
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        if self.database:
+            with psycopg.connect(self.database, connect_timeout=5) as connection:
+                return connection.execute(query.encode()).fetchall()
+        with sqlite3.connect(self.folder / "db.sqlite3", timeout=20) as database:
+            return database.execute(query).fetchall()
+
+    def one(self, query: str) -> Any:
+        return self.rows(query)[0][0]
+
+    def count(self, status: str) -> int:
+        found: int = self.one(f"SELECT count(*) FROM classifier_prediction WHERE status = '{status}'")
+        return found
+
+    def tally(self) -> Tally:
+        answered = "SELECT count(*) AS n FROM answered GROUP BY prediction"
+        done = "SELECT photo_id FROM classifier_prediction WHERE status = 'done'"
+        return Tally(
+            photos=self.one("SELECT count(*) FROM classifier_photo"),
+            lost=self.one(f"SELECT count(*) FROM classifier_photo WHERE id NOT IN ({done})"),
+            doubled=self.one(f"SELECT count(*) FROM ({answered}) AS times WHERE n > 1"),
+        )
+
+    def wait_until_all_is_answered(self, photos: int, seconds: float = 120) -> None:
+        wait_until(lambda: self.count("done") >= photos, f"{photos} answers", seconds)
+
+    def clear_broker(self) -> None:
+        """Lose every message of the filesystem broker."""
+        for message in (self.folder / "broker" / "messages").glob("*"):
+            message.unlink(missing_ok=True)
+
+
+def photo() -> bytes:
+    """A small PNG that is like no other."""
+    file = io.BytesIO()
+    Image.frombytes("RGB", (8, 8), secrets.token_bytes(192)).resize((48, 48)).save(file, "PNG")
+    return file.getvalue()
