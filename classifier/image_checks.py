@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 DISPLAY_SIDE = 1600
 THUMBNAIL_SIDE = 320
 JPEG_QUALITY = 85
+# What a decoder may hold of one picture, in bytes: with the rest of the process less than 300 MB.
+MAX_DECODED_BYTES = 240_000_000
 MAX_SIDE = 65_535  # what a JPEG can hold; Pillow's memory grows with the number of rows
 ORIENTATION = 0x0112
 OPENERS = {"JPEG": "JPEG", "PNG": "PNG", "WebP": "WEBP", "GIF": "GIF", "BMP": "BMP", "HEIC": "HEIF"}
@@ -136,7 +138,7 @@ def check_image(file: BinaryIO | bytes, *, preprocessing: str, limits: Limits) -
     bytes_read = len(data)
     del data
     if outline.size:
-        _check_size(outline.size, limits)
+        _check_size(outline.size, outline, limits)
     try:
         photo, (width, height) = _decode(outline, limits)
     except ImageRefused:
@@ -174,10 +176,17 @@ def encode_input(made: Image.Image) -> tuple[ContentFile[bytes], str]:
     return ContentFile(_save(made, "PNG")), _hash(made)
 
 
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
+def _check_size(size: tuple[int, int], outline: Outline, limits: Limits) -> None:
     width, height = size
     if width * height > limits.max_pixels:
         raise _too_many_pixels(f"{width * height / 1_000_000:.1f}", limits)
+    if width * height * outline.bytes_a_pixel > MAX_DECODED_BYTES:
+        raise ImageRefused.because(
+            "too_many_pixels_of_kind",
+            format=outline.format,
+            megapixels=f"{width * height / 1_000_000:.1f}",
+            limit=f"{MAX_DECODED_BYTES / outline.bytes_a_pixel / 1_000_000:.0f}",
+        )
     if max(size) > MAX_SIDE:
         raise ImageRefused.because("too_long", side=max(size), limit=MAX_SIDE)
 
@@ -190,7 +199,7 @@ def _too_many_pixels(megapixels: str, limits: Limits) -> ImageRefused:
 def _decode(outline: Outline, limits: Limits) -> tuple[Image.Image, tuple[int, int]]:
     """Return the upright sRGB picture, its longer side at most ``DISPLAY_SIDE``, and its original size."""
     with Image.open(io.BytesIO(outline.data), formats=[OPENERS[outline.format]]) as image:
-        _check_size(image.size, limits)
+        _check_size(image.size, outline, limits)
         width, height = image.size
         factor = max(width, height) // DISPLAY_SIDE
         if outline.format == "JPEG" and factor > 1:
@@ -199,7 +208,7 @@ def _decode(outline: Outline, limits: Limits) -> tuple[Image.Image, tuple[int, i
         profile = image.info.get("icc_profile")
         image.load()
         if outline.format == "HEIC":
-            _check_size(image.size, limits)  # the true size is known only now
+            _check_size(image.size, outline, limits)  # the true size is known only now
             width, height = image.size
         orientation = _find_orientation(image)
         photo = _flatten_and_reduce(image, outline.depth)

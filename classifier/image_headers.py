@@ -23,6 +23,9 @@ MAX_ICC_BYTES = 4_000_000
 MAX_XMP_BYTES = 1_000_000
 END_OF_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
+# Measured: canvas, last frame and copy of a WebP; planes and picture of an HEIC.
+COEFFICIENT_BYTES = 2
+WEBP_BYTES_A_PIXEL, HEIC_BYTES_A_PIXEL = 18, 9
 ACCEPTED = ("JPEG", "PNG", "WebP", "GIF", "BMP", "HEIC")
 
 # First bytes of image formats (and the like) that people try, and that are not accepted.
@@ -61,12 +64,15 @@ class Outline:
             decoder reads it without allocating.
         data: the file, less what the first frame does not need.
         depth: bits a sample of a PNG, else 8.
+        bytes_a_pixel: what the decoder holds of the whole picture, where it cannot shrink it while
+            it decodes; 0 where the ordinary limit on pixels is bound enough.
     """
 
     format: str
     size: tuple[int, int] | None
     data: bytes
     depth: int = 8
+    bytes_a_pixel: float = 0
 
 
 def find_format(data: bytes) -> str:
@@ -129,7 +135,8 @@ def _read_jpeg(data: bytes) -> Outline:
     view = memoryview(data)
     kept = [view[:2]]
     size = None
-    exif = xmp = False
+    samples = 0.0
+    exif = xmp = progressive = False
     scans = icc_bytes = 0
     at = 2
     for _ in range(PIECES + len(data) // BYTES_A_PIECE):
@@ -156,6 +163,8 @@ def _read_jpeg(data: bytes) -> Outline:
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", data, body + 1)
             size = (width, height)
+            samples = _samples_a_pixel(data[body + 5 : end])
+            progressive = marker not in (0xC0, 0xC1)
         elif marker == 0xE1 and data.startswith(b"Exif\0\0", body):
             keep, exif = not exif, True
         elif marker == 0xE1 and data.startswith(b"http://ns.adobe.com/xap/1.0/\0", body):
@@ -178,7 +187,18 @@ def _read_jpeg(data: bytes) -> Outline:
         raise ImageRefused.because("damaged", format="JPEG")
     if at >= 0:
         kept.append(view[at : at + 2])
-    return Outline("JPEG", size, b"".join(kept))
+    # In several scans, all coefficients of the picture wait for the last one.
+    weight = COEFFICIENT_BYTES * samples if progressive or scans > 1 else 0
+    return Outline("JPEG", size, b"".join(kept), bytes_a_pixel=weight)
+
+
+def _samples_a_pixel(components: bytes) -> float:
+    """Of a JPEG's frame header from its number of components on: 3 for 4:4:4, 1.5 for 4:2:0."""
+    factors = [components[at] for at in range(2, 1 + 3 * components[0], 3)]
+    areas = [max(1, factor >> 4) * max(1, factor & 15) for factor in factors]
+    widest = max((max(1, factor >> 4) for factor in factors), default=1)
+    highest = max((max(1, factor & 15) for factor in factors), default=1)
+    return sum(areas) / (widest * highest) + (len(areas) > 3)  # CMYK is held twice while it is converted
 
 
 def _read_png(data: bytes) -> Outline:
@@ -272,7 +292,7 @@ def _read_webp(data: bytes) -> Outline:
         size = (width & 0x3FFF, height & 0x3FFF)
     else:
         raise ImageRefused.because("damaged", format="WebP")
-    return Outline("WebP", size, data)
+    return Outline("WebP", size, data, bytes_a_pixel=WEBP_BYTES_A_PIXEL)
 
 
 def _read_bmp(data: bytes) -> Outline:
@@ -285,14 +305,14 @@ def _read_heic(data: bytes) -> Outline:
     at = 0
     for _ in range(PIECES):
         if at >= len(data):
-            return Outline("HEIC", None, data)
+            return Outline("HEIC", None, data, bytes_a_pixel=HEIC_BYTES_A_PIXEL)
         length = int.from_bytes(data[at : at + 4], "big")
         header = 8
         if length == 1:
             (length,) = struct.unpack_from(">Q", data, at + 8)
             header = 16
         if length == 0:  # the last box, to the end of the file
-            return Outline("HEIC", None, data)
+            return Outline("HEIC", None, data, bytes_a_pixel=HEIC_BYTES_A_PIXEL)
         if length < header:
             break
         at += length

@@ -24,6 +24,13 @@ REASONS: dict[str, tuple[str, StrOrPromise]] = {
         "too_many_pixels",
         _("This image has {megapixels} megapixels; at most {limit} are accepted. Upload a smaller copy."),
     ),
+    "too_many_pixels_of_kind": (
+        "too_many_pixels",
+        _(
+            "This {format} image has {megapixels} megapixels; {format} images of this kind take much memory, "
+            "and at most {limit} are accepted. Save it as an ordinary JPEG, or upload a smaller copy."
+        ),
+    ),
     "too_long": (
         "too_many_pixels",
         _("This image is {side} pixels long; at most {limit} are accepted. Crop it or scale it down."),
