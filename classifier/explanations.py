@@ -26,6 +26,7 @@ from training.engine.data import CLASS_NAMES, DatasetError, read_training_images
 from training.engine.preprocessing import to_array
 from training.messages import publish
 from training.models import ModelVersion, NeighbourIndex
+from training.storage import StorageAway
 
 if TYPE_CHECKING:
     from training.engine.neighbours import Neighbours
@@ -77,12 +78,22 @@ def explain_pending(worker: str) -> int:
             logger.exception("The model of explanation %s cannot be loaded.", waiting.pk)
             Explanation.objects.filter(pk=waiting.pk).update(status=Status.FAILED, error_detail=str(error))
             continue
+        except StorageAway as error:
+            logger.warning("The model cannot be fetched now, explanations wait: %s", error)
+            return made
         rows = leases.claim(
             claimable().filter(pk=waiting.pk).select_related(None), worker=worker, status=Status.RUNNING
         )
-        if rows:
+        if not rows:
+            continue  # another worker got there first
+        try:
             _explain(rows[0], version, predictor)
-            made += 1
+        except StorageAway as error:
+            # The sweeper asks again.
+            leases.release(leases.owned(rows[0]), status=Status.QUEUED)
+            logger.warning("An explanation waits for the store of files: %s", error)
+            return made
+        made += 1
 
 
 def fill_in(version: ModelVersion) -> int:
@@ -102,6 +113,12 @@ def fill_in(version: ModelVersion) -> int:
     return filled
 
 
+def fill_in_left() -> int:
+    """``fill_in`` for every model whose images are collected: what a lost worker left undone."""
+    versions = ModelVersion.objects.filter(pk__in=_left().values("prediction__model"))
+    return sum(fill_in(version) for version in versions)
+
+
 def recover() -> dict[str, int]:
     """One pass of the sweeper: fail what was lost too often, wake a worker for the rest."""
     lost = Explanation.objects.filter(
@@ -114,7 +131,15 @@ def recover() -> dict[str, int]:
     old = timezone.now() - timedelta(seconds=2)
     if claimable().filter(Q(status=Status.RUNNING) | Q(created_at__lt=old)).exists():
         wake()
+    if _left().exists():
+        neighbours.wake()
     return {"explanations_failed": lost}
+
+
+def _left() -> QuerySet[Explanation]:
+    """Explanations without the nearest images although these are collected."""
+    ready = NeighbourIndex.objects.filter(status=NeighbourIndex.Status.DONE).values("model")
+    return Explanation.objects.filter(neighbours=Found.COLLECTING, prediction__model__in=ready).order_by()
 
 
 def _explain(row: Explanation, version: ModelVersion | None, predictor: Predictor | None) -> None:
@@ -128,6 +153,8 @@ def _explain(row: Explanation, version: ModelVersion | None, predictor: Predicto
         return
     try:
         picture = _picture(prediction)
+    except StorageAway:
+        raise
     except (OSError, ValueError) as error:
         logger.warning("The model input of prediction %s cannot be read: %s", prediction.pk, error)
         mine.update(

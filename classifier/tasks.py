@@ -42,7 +42,9 @@ def collect_neighbours(self: Any) -> int:
         predictions.predict_pending(worker, renew)
         explanations.explain_pending(worker)
 
-    return neighbours.collect_pending(worker, answer_people, explanations.fill_in)
+    made = neighbours.collect_pending(worker, answer_people)
+    explanations.fill_in_left()
+    return made
 
 
 @shared_task(bind=True)

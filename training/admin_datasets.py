@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from training.admin_base import LargeTableAdmin, ReadOnly, badge, link, list_link, short
-from training.models import DatasetImage, DatasetVersion
+from training.models import DatasetImage, DatasetVersion, NeighbourIndex
 
 
 @admin.register(DatasetVersion)
@@ -85,3 +85,28 @@ class DatasetImageAdmin(ReadOnly, LargeTableAdmin):
     @admin.display(description=gettext_lazy("state"), ordering="withdrawn_at")
     def withdrawn(self, image: DatasetImage) -> SafeString | str:
         return badge("withdrawn", _("withdrawn")) if image.withdrawn_at else ""
+
+
+@admin.register(NeighbourIndex)
+class NeighbourIndexAdmin(ReadOnly, LargeTableAdmin):
+    """Where the nearest training images of each model are looked for."""
+
+    list_display = ("id", "of_model", "state", "done", "total", "attempt", "created_at", "finished_at")
+    list_filter = ("status",)
+    list_select_related = ("model",)
+    ordering = ("-id",)
+    fields = (
+        *("model", "status", "done", "total", "file", "error_detail"),
+        *("attempt", "worker", "created_at", "finished_at"),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[NeighbourIndex]:
+        return super().get_queryset(request).defer("model__card")
+
+    @admin.display(description=gettext_lazy("model version"))
+    def of_model(self, index: NeighbourIndex) -> Any:
+        return link(index.model)
+
+    @admin.display(description=gettext_lazy("status"), ordering="status")
+    def state(self, index: NeighbourIndex) -> SafeString:
+        return badge(index.status, index.get_status_display())

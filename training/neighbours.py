@@ -24,6 +24,7 @@ from training import leases, model_store
 from training.engine.data import DatasetError, find_cifar10, read_training_images, stratified_split
 from training.messages import publish
 from training.models import ModelVersion, NeighbourIndex
+from training.storage import StorageAway
 
 if TYPE_CHECKING:
     from training.engine.neighbours import Neighbours
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Status = NeighbourIndex.Status
+# After a failure: sooner nothing will have changed.
+TRY_AGAIN = timedelta(hours=1)
 TASK = "classifier.tasks.collect_neighbours"
 
 
@@ -44,10 +47,14 @@ def training_images() -> Path | None:
 
 
 def request_index(version: ModelVersion) -> NeighbourIndex:
-    """The model's row, made and a worker woken where there was none."""
+    """The model's row; a worker is woken where there was none, or where it failed a while ago."""
     index, created = NeighbourIndex.objects.get_or_create(model=version)
-    if created:
+    failed = NeighbourIndex.objects.filter(
+        pk=index.pk, status=Status.FAILED, finished_at__lt=timezone.now() - TRY_AGAIN
+    )
+    if created or failed.update(status=Status.QUEUED, attempt=0, error_detail=""):
         transaction.on_commit(wake)
+        index.refresh_from_db()
     return index
 
 
@@ -65,14 +72,12 @@ def claimable() -> QuerySet[NeighbourIndex]:
 def collect_pending(
     worker: str,
     meanwhile: Callable[[Callable[[], object]], object] = lambda renew: None,
-    finished: Callable[[ModelVersion], object] = lambda version: None,
 ) -> int:
     """Collect the training images of models that wait for it.
 
     Args:
         meanwhile: called several times a second, so that people need not wait for the end; it
             calls what it is given every few seconds, to keep the lease.
-        finished: called with each model whose images can be found from now on.
 
     Returns:
         How many indexes were made.
@@ -89,6 +94,10 @@ def collect_pending(
             _collect(rows[0], folder, meanwhile)
         except LostIndex:
             logger.warning("Another worker collects for model %s by now.", rows[0].model_id)
+        except StorageAway as error:
+            leases.release(leases.owned(rows[0]), status=Status.QUEUED)
+            logger.warning("Training images wait for the store of files: %s", error)
+            break
         except (DatasetError, model_store.ModelFileError, OSError) as error:
             logger.exception("The training images of model %s cannot be collected.", rows[0].model_id)
             leases.owned(rows[0]).update(
@@ -96,17 +105,22 @@ def collect_pending(
             )
         else:
             made += 1
-            finished(rows[0].model)
     return made
 
 
 def load(version: ModelVersion) -> Neighbours | None:
-    """The model's training images, kept in this process; None where they are not collected."""
+    """The model's training images, kept in this process; None where they are not collected.
+
+    Raises:
+        StorageAway: the store of files does not answer.
+    """
     index = NeighbourIndex.objects.filter(model=version, status=Status.DONE).first()
     if index is None:
         return None
     try:
         return _loaded(index.file)
+    except StorageAway:
+        raise
     except (OSError, ValueError, KeyError):
         # Lost or damaged: it is made anew.
         logger.exception("%s cannot be read: the training images are collected again.", index.file)

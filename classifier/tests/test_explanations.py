@@ -66,7 +66,8 @@ class ExplanationTests(SiteTestCase):
         return Explanation.objects.get()
 
     def collect(self) -> None:
-        neighbours.collect_pending(WORKER, finished=explanations.fill_in)
+        neighbours.collect_pending(WORKER)
+        explanations.fill_in_left()
 
     def test_a_person_asks_and_the_page_shows_heat_and_words(self) -> None:
         self.assertContains(self.client.get(self.url), "Show why")
