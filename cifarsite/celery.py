@@ -1,10 +1,13 @@
 """The Celery app; names the Django apps, and nothing imports it but the workers."""
 
 import os
+from logging.config import dictConfig
 from typing import Any
 
 from celery import Celery, bootsteps
+from celery.signals import setup_logging
 from celery.worker import state
+from django_structlog.celery.steps import DjangoStructLogInitStep
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cifarsite.settings")
 
@@ -50,4 +53,13 @@ class Unstick(bootsteps.StartStopStep):
 app = Celery("cifarsite")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.steps["consumer"].add(Unstick)
+app.steps["worker"].add(DjangoStructLogInitStep)
 app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def keep_own_logging(**kwargs: object) -> None:
+    """Celery would add handlers and a format of its own; connecting here keeps Django's."""
+    from django.conf import settings
+
+    dictConfig(settings.LOGGING)

@@ -1,6 +1,8 @@
 """All settings, from the environment; a wrong value stops the start with a sentence that names it."""
 
+import logging
 import os
+import re
 import secrets
 import sys
 import tempfile
@@ -13,6 +15,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 from kombu.transport import TRANSPORT_ALIASES
+
+from cifarsite import logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # Where the site keeps what it writes: database, files, models, messages; default: var/ in the project.
@@ -116,11 +120,13 @@ INSTALLED_APPS = [
     "corsheaders",
     "csp",
     "django_htmx",
+    "django_structlog",
     "import_export",
     "ninja",
 ]
 
 MIDDLEWARE = [
+    "cifarsite.request_lines.RequestLines",
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -267,6 +273,10 @@ BATCH_MAX_MB = number("BATCH_MAX_MB", 2_048, 1)
 BATCH_MAX_FILES = number("BATCH_MAX_FILES", 10_000, 1)
 # What an archive may unpack to in all, in MB.
 BATCH_MAX_UNPACKED_MB = number("BATCH_MAX_UNPACKED_MB", 20_480, 1)
+# More is answered with 503 and 'try again', so that what was accepted is answered soon: photos that
+# wait for a model, and uploads that one web process, of eight threads, takes in at a time.
+MAX_WAITING_PHOTOS = number("MAX_WAITING_PHOTOS", 5_000, 1)
+UPLOADS_AT_ONCE = number("UPLOADS_AT_ONCE", 6, 1)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 FILE_UPLOAD_TEMP_DIR = None
@@ -441,7 +451,7 @@ SESSION_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
 if HTTPS:
     SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
@@ -462,13 +472,29 @@ if LOG_LEVEL not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
     raise ImproperlyConfigured(
         f"LOG_LEVEL is {LOG_LEVEL!r}, expected DEBUG, INFO, WARNING, ERROR or CRITICAL."
     )
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-}
+LOG_FORMAT = os.environ.get("LOG_FORMAT", "text")
+if LOG_FORMAT not in ("text", "json"):
+    raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}, expected text or json.")
+LOGGING = logs.configure(as_json=LOG_FORMAT == "json", level=LOG_LEVEL)
+# The id of the request that published a task goes with it; the rows name theirs by themselves.
+DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_CELERY_DEFAULT_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_COMMAND_LOGGING_ENABLED = False
+
+# Prometheus: /metrics on web hosts, with this bearer token; off where it is empty. A host without web
+# processes tells its own at METRICS_ADDRESS, such as 10.0.0.5:9101, for a network of your own.
+METRICS_TOKEN = os.environ.get("METRICS_TOKEN", "")
+if METRICS_TOKEN and len(METRICS_TOKEN) < 16:
+    raise ImproperlyConfigured("METRICS_TOKEN is too short, expected 16 characters or more.")
+METRICS_ADDRESS = os.environ.get("METRICS_ADDRESS", "")
+if METRICS_ADDRESS and not re.fullmatch(r"[^\s:]+:\d{1,5}", METRICS_ADDRESS):
+    raise ImproperlyConfigured(f"METRICS_ADDRESS is {METRICS_ADDRESS!r}, expected address:port.")
+if METRICS_TOKEN or METRICS_ADDRESS:
+    _metrics = os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(VAR_DIR / "metrics"))
+    try:
+        Path(_metrics).mkdir(parents=True, exist_ok=True)
+    except OSError as _error:
+        raise ImproperlyConfigured(f"{_metrics} cannot be made ({_error.strerror}).") from _error
 
 # Where Sentry takes errors, without personal data; empty: nowhere.
 SENTRY_DSN = os.environ.get("SENTRY_DSN", "")

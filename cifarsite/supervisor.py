@@ -10,6 +10,7 @@ import fcntl
 import os
 import secrets
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -361,6 +362,7 @@ def main() -> int:
     refuse_taken_port(port)
     supervisor = Supervisor(port)
     try:
+        shutil.rmtree(VAR_DIR / "metrics", ignore_errors=True)  # what the last run counted
         status = supervisor.prepare()
         if status == 0:
             supervisor.serve()

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 from celery import shared_task
-from celery.signals import celeryd_after_setup, worker_process_init
+from celery.signals import celeryd_after_setup, worker_process_init, worker_ready
 from django.db import DatabaseError
 
-from classifier import explanations, predictions, unpacking
+from classifier import explanations, metrics, predictions, unpacking
 from training import neighbours
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,11 @@ def note_queues(sender: str, instance: Any, **kwargs: Any) -> None:
     global _name
     _name = sender
     _queues.update(instance.app.amqp.queues.consume_from)
+
+
+@worker_ready.connect
+def tell_metrics(**kwargs: Any) -> None:
+    metrics.serve_on_worker_host()
 
 
 @worker_process_init.connect

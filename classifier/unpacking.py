@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet, Sum
 from django.utils import translation
 from django.utils.translation import gettext as _
+from structlog.contextvars import bound_contextvars
 
 from classifier import day_counts, predictions
 from classifier.archives import Archive, ArchiveRefused, EntryRefused, archive_limits, open_archive
@@ -129,7 +130,8 @@ def _store_all(batch: Batch, items: list[BatchItem], worker: str) -> None:
             if predictions.claimable().filter(priority=Prediction.Priority.INTERACTIVE).exists():
                 predictions.predict_pending(worker)
             try:
-                size = _store(batch, item, archive, left=left, room=room)
+                with bound_contextvars(request_id=item.request_id):
+                    size = _store(batch, item, archive, left=left, room=room)
             except _Taken:
                 continue
             left -= size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -17,14 +18,18 @@ from classifier.decoder import DecoderUnavailable, check_isolated
 from classifier.image_checks import CheckedImage, ImageRefused
 from classifier.models import Photo, Prediction, User
 from classifier.names import note_words
-from classifier.predictions import request_prediction
+from classifier.predictions import request_prediction, waiting
 from classifier.stored_files import remove_files
+from training import metrics
 from training.model_store import live_preprocessing
 from training.storage import StorageAway
 
 logger = logging.getLogger(__name__)
 
 UNNAMED = "photo"
+CROWDED = _("The site has as many photos to look at as it can. Nothing was stored; try again in a minute.")
+# Uploads of this process that are being decoded and stored.
+_intake = threading.BoundedSemaphore(settings.UPLOADS_AT_ONCE)
 BUSY = _("The site cannot take photos in at the moment. Nothing was stored; try again in a minute.")
 
 
@@ -43,6 +48,15 @@ def upload_photo(
     Raises:
         ImageRefused: with one of the contract's codes and a sentence; nothing was stored.
     """
+    try:
+        return _upload(owner, file, filename, priority)
+    except ImageRefused as refusal:
+        metrics.PHOTOS_REFUSED.labels(refusal.code).inc()
+        raise
+
+
+def _upload(owner: User, file: BinaryIO, filename: str, priority: Prediction.Priority) -> Photo:
+    refuse_overload(priority)
     if day_counts.room(owner, settings.QUOTA_PHOTOS) < 1:
         raise ImageRefused(
             "quota",
@@ -50,17 +64,31 @@ def upload_photo(
             % {"count": settings.QUOTA_PHOTOS},
         )
     preprocessing = live_preprocessing()
+    # Those who come too many are told at once: a thread that waited here would be missing for pages.
+    if not _intake.acquire(blocking=False):
+        raise ImageRefused("busy", CROWDED)
     try:
         checked = check_isolated(file, preprocessing=preprocessing)
+        name = clean_filename(filename or getattr(file, "name", "") or "")
+        return store_photo(owner, checked, filename=name, preprocessing=preprocessing, priority=priority)
     except DecoderUnavailable as error:
         logger.exception("No decoder process could be started.")
         raise ImageRefused("busy", BUSY) from error
-    name = clean_filename(filename or getattr(file, "name", "") or "")
-    try:
-        return store_photo(owner, checked, filename=name, preprocessing=preprocessing, priority=priority)
     except StorageAway as error:
         logger.warning("A photo could not be stored: %s", error)
         raise ImageRefused("busy", BUSY) from error
+    finally:
+        _intake.release()
+
+
+def refuse_overload(priority: Prediction.Priority) -> None:
+    """Take no more in than can be answered soon.
+
+    Raises:
+        ImageRefused: as many photos wait as may.
+    """
+    if waiting(priority, settings.MAX_WAITING_PHOTOS) >= settings.MAX_WAITING_PHOTOS:
+        raise ImageRefused("busy", CROWDED)
 
 
 def store_photo(
@@ -119,6 +147,7 @@ def store_photo(
                 _("The site has no space left for photos. Nothing was stored; try again later."),
             ) from error
         raise
+    metrics.PHOTOS_ACCEPTED.inc()
     return photo
 
 

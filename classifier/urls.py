@@ -6,6 +6,7 @@ from classifier import (
     correction_views,
     health_views,
     history_views,
+    metrics,
     people_views,
     token_views,
     upload_views,
@@ -15,6 +16,7 @@ from classifier import (
 app_name = "classifier"
 urlpatterns = [
     path("", views.upload, name="upload"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("photos/<uuid:pk>/", views.photo, name="photo"),
     path("photos/<uuid:pk>/status/", views.photo_status, name="photo-status"),
     path("photos/<uuid:pk>/image/", views.photo_file, {"kind": "display"}, name="photo-image"),

@@ -75,7 +75,10 @@ def upload_many(request: SignedInRequest) -> HttpResponse:
     if len(accepted) == 1 and not refused:
         return redirect(accepted[0])
     context = {"accepted": accepted, "refused": refused, **upload_context()}
-    return render(request, "classifier/uploaded.html", context, status=200 if accepted else status)
+    response = render(request, "classifier/uploaded.html", context, status=200 if accepted else status)
+    if status == 503:
+        response.headers["Retry-After"] = "60"
+    return response
 
 
 def upload_later(request: HttpRequest, seconds: int) -> HttpResponse:

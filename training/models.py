@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q, TextChoices
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
+
+
+def current_request_id() -> str:
+    """The id of the request, or of the work for one, that this thread is busy with; may be empty."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))[:64]
 
 
 class Leased(models.Model):
@@ -19,6 +25,16 @@ class Leased(models.Model):
     claim = models.UUIDField(_("claim"), null=True, editable=False)
     worker = models.CharField(_("worker"), max_length=200, blank=True, editable=False)
     lease_expires_at = models.DateTimeField(_("lease expires at"), null=True, editable=False)
+    # With a default of the database, so that a worker of the version before can still add rows.
+    request_id = models.CharField(
+        _("request id"),
+        max_length=64,
+        blank=True,
+        default=current_request_id,
+        db_default="",
+        editable=False,
+        help_text=_("Of the request that asked for it: log lines carry the same."),
+    )
 
     class Meta:
         abstract = True

@@ -16,13 +16,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
 from django.conf import settings
 from django.db import Error, connection
+from structlog.contextvars import bound_contextvars
 
-from training import jobs, leases
+from training import jobs, leases, metrics
 from training.models import TrainingJob
 
 logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
 # How long a process has after TERM before it is killed.
@@ -42,7 +45,13 @@ def train_next(worker: str, is_ending: Callable[[], bool] = lambda: False) -> in
         if job is None:
             break
         taken += 1
-        supervise(job, is_ending)
+        with bound_contextvars(request_id=job.request_id, job=job.pk):
+            log.info("training", recipe=job.recipe, attempt=job.attempt, worker=worker)
+            supervise(job, is_ending)
+            job.refresh_from_db(fields=["state"])
+            log.info("trained", state=job.state)
+            if job.is_over:
+                metrics.JOBS_ENDED.labels(job.state).inc()
     return taken
 
 

@@ -1,0 +1,109 @@
+"""How log lines look: JSON in production, readable in development; no secret and no person in them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+LEFT_OUT = "[left out]"
+# Members whose value is never anybody's business here, whatever it looks like.
+SECRET_NAMES = re.compile(
+    r"passw|secret|token|authori[sz]ation|cookie|session|csrf|credential|api_?key|e_?mail|username|filename",
+    re.IGNORECASE,
+)
+SECRETS = [
+    # Keys in the addresses that mails carry.
+    (re.compile(r"(/accounts/confirm-email/)[^/\s\"']+"), rf"\1{LEFT_OUT}"),
+    (re.compile(r"(/accounts/password/reset/key/)[^/\s\"']+"), rf"\1{LEFT_OUT}"),
+    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.IGNORECASE), rf"\1 {LEFT_OUT}"),
+    (re.compile(r"\bcifar_[\w-]{8,}"), LEFT_OUT),
+    (re.compile(r"(\w://[^\s:/@]*:)[^\s@/]+@"), rf"\1{LEFT_OUT}@"),
+    (
+        re.compile(
+            r"\b(passw\w*|secret\w*|token|sessionid|csrf\w*)(['\"]?\s*[=:]\s*)['\"]?[^\s'\",;&]+", re.I
+        ),
+        rf"\1\2{LEFT_OUT}",
+    ),
+    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "[e-mail]"),
+    # What somebody searches for or filters by stands behind the question mark.
+    (re.compile(r"(/[\w./-]*)\?[^\s\"']+"), rf"\1?{LEFT_OUT}"),
+]
+
+
+def without_secrets(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Leave out what is a secret or names a person, by the name of the member and by its shape."""
+    for name, value in event.items():
+        if not name.startswith("_"):
+            event[name] = LEFT_OUT if SECRET_NAMES.search(name) else _cleaned(value)
+    return event
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        for shape, instead in SECRETS:
+            value = shape.sub(instead, value)
+        return value
+    if isinstance(value, dict):
+        return {k: LEFT_OUT if SECRET_NAMES.search(str(k)) else _cleaned(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_cleaned(part) for part in value]
+    return value if isinstance(value, (int, float, bool, type(None))) else _cleaned(str(value))
+
+
+def configure(*, as_json: bool, level: str) -> dict[str, Any]:
+    """Set structlog up and return Django's ``LOGGING``; lines of the standard library look the same."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        # Text without the values of variables, among which may be anything.
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    last: Processor = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": shared,
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    without_secrets,
+                    last,
+                ],
+            }
+        },
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["console"], "level": level},
+        "loggers": {
+            # Django's own handlers would write such a line a second time, past the formatter above.
+            "django": {"handlers": [], "propagate": True, "level": level},
+            "django.server": {"handlers": [], "propagate": True, "level": level},
+            # A line a request is for machines that keep them; somebody who reads along wants faults.
+            "cifarsite.request_lines": {"level": level if as_json else "WARNING"},
+            # Celery says of each wake-up what the rows say better.
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
+            "botocore": {"level": "WARNING"},
+            "boto3": {"level": "WARNING"},
+        },
+    }
