@@ -273,9 +273,10 @@ BATCH_MAX_MB = number("BATCH_MAX_MB", 2_048, 1)
 BATCH_MAX_FILES = number("BATCH_MAX_FILES", 10_000, 1)
 # What an archive may unpack to in all, in MB.
 BATCH_MAX_UNPACKED_MB = number("BATCH_MAX_UNPACKED_MB", 20_480, 1)
-# More is answered with 503 and 'try again', so that what was accepted is answered soon: photos that
-# wait for a model, and uploads that one web process, of eight threads, takes in at a time.
+# How many photos may wait for a model; more are refused with 503 and 'try again', so that what was
+# accepted is answered soon. Photos of archives do not count.
 MAX_WAITING_PHOTOS = number("MAX_WAITING_PHOTOS", 5_000, 1)
+# How many uploads one web process, of eight threads, takes in at a time; the next get 503 at once.
 UPLOADS_AT_ONCE = number("UPLOADS_AT_ONCE", 6, 1)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
@@ -472,6 +473,7 @@ if LOG_LEVEL not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
     raise ImproperlyConfigured(
         f"LOG_LEVEL is {LOG_LEVEL!r}, expected DEBUG, INFO, WARNING, ERROR or CRITICAL."
     )
+# How log lines look: `text` for people, `json` for machines, which get a line a request too.
 LOG_FORMAT = os.environ.get("LOG_FORMAT", "text")
 if LOG_FORMAT not in ("text", "json"):
     raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}, expected text or json.")
@@ -481,11 +483,12 @@ DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_CELERY_DEFAULT_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_COMMAND_LOGGING_ENABLED = False
 
-# Prometheus: /metrics on web hosts, with this bearer token; off where it is empty. A host without web
-# processes tells its own at METRICS_ADDRESS, such as 10.0.0.5:9101, for a network of your own.
+# Bearer token with which Prometheus may read /metrics on web hosts; empty: there is no such page.
 METRICS_TOKEN = os.environ.get("METRICS_TOKEN", "")
 if METRICS_TOKEN and len(METRICS_TOKEN) < 16:
     raise ImproperlyConfigured("METRICS_TOKEN is too short, expected 16 characters or more.")
+# Where the workers of a host without web processes tell their metrics, such as `10.0.0.5:9101`: to
+# everybody who reaches it, so on a network of your own; empty: nowhere.
 METRICS_ADDRESS = os.environ.get("METRICS_ADDRESS", "")
 if METRICS_ADDRESS and not re.fullmatch(r"[^\s:]+:\d{1,5}", METRICS_ADDRESS):
     raise ImproperlyConfigured(f"METRICS_ADDRESS is {METRICS_ADDRESS!r}, expected address:port.")

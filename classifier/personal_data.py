@@ -152,7 +152,7 @@ LEFT_OUT = {
     "the database's own number": {"id"},
     "files, exported as such": {"file", "offset", "display", "thumbnail", "input", "image", "archive"},
     "how the work is shared among workers": {
-        *("attempt", "claim", "worker", "lease_expires_at", "priority", "photo_created_at"),
+        *("attempt", "claim", "worker", "lease_expires_at", "priority", "photo_created_at", "request_id"),
     },
     "counts and words of photos that are exported themselves": {
         *("day", "photos", "labels", "changes", "counted", "word", "photo"),

@@ -111,6 +111,8 @@ PAGES: dict[str, Access] = {
     "health/live/": staff(),
     "healthz": anyone(),
     "readyz": anyone(),
+    # Not there without METRICS_TOKEN, which asks for that token; see classifier/tests/test_metrics.py.
+    "metrics": anyone(),
     "manifest.webmanifest": anyone(),
 }
 
