@@ -48,6 +48,10 @@ def browser() -> str | None:
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
+def nginx() -> str | None:
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+
 def cifar10_folder() -> Path | None:
     folder = Path(os.environ.get("CIFAR10_DIR") or ROOT / "var" / "cifar10" / "cifar-10-batches-bin")
     return folder if any(folder.glob("test_batch*")) else None
@@ -60,6 +64,7 @@ def shared_folder() -> Path | None:
 NEEDS: dict[str, tuple[Callable[[], Any], str]] = {
     "needs_redis": (redis_server, "redis-server is not installed"),
     "needs_postgres": (postgres_folder, "PostgreSQL's server is not installed"),
+    "needs_nginx": (nginx, "nginx is not installed"),
     "needs_browser": (browser, "no Chromium is installed"),
     "needs_cifar10": (cifar10_folder, "CIFAR10_DIR names no folder with CIFAR-10's batches"),
     "needs_shared": (shared_folder, "the folder ../shared with test images is not there"),

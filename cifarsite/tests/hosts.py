@@ -1,0 +1,149 @@
+"""One host of a site in a folder of its own: the project's own commands as real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from conftest import ROOT, wait_until
+
+Process = subprocess.Popen[bytes]
+WORKER = ["-m", "celery", "-A", "cifarsite", "worker", "--loglevel", "INFO", "--concurrency", "1"]
+WORKER += ["--prefetch-multiplier", "1", "--without-gossip", "--without-mingle"]
+# The small one of the models that ship, so that workers start soon.
+ONE_MODEL = """
+import shutil, tempfile
+from pathlib import Path
+from training import model_store
+_folder = Path(tempfile.mkdtemp())
+shutil.copytree(model_store.PRETRAINED_DIR / 'fast_cnn', _folder / 'fast_cnn')
+model_store.PRETRAINED_DIR, model_store.SHIPPED_CHAMPION = _folder, 'fast_cnn'
+model_store.install_pretrained()
+"""
+PEOPLE = """
+from cifarsite.test import make_user
+from classifier.tokens import make_token
+alice = make_user('alice', is_staff=True)
+print('token', make_token(alice, scopes=['predict', 'read', 'train'])[1])
+"""
+
+
+class Host:
+    """Commands and processes that share settings and a folder.
+
+    Args:
+        inside: what goes before each command, such as ``ip netns exec NAME``.
+    """
+
+    def __init__(self, folder: Path, *, inside: tuple[str, ...] = (), **settings: object) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.inside = folder, list(inside)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
+            "VAR_DIR": str(folder),
+            "SECRET_KEY": "of-tests-" * 8,
+            "DATABASE_URL": "",
+            "BROKER_URL": "",
+            "CACHE_URL": "",
+            "STORAGE_URL": "",
+            "EMAIL_URL": "dummymail://",
+            "HEARTBEAT_SECONDS": "1",
+            "LEASE_SECONDS": "6",
+            "API_RATE_BURST": "100000",
+            "API_RATE_SUSTAINED": "1000000",
+            "CUDA_VISIBLE_DEVICES": "",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "PYTHONUNBUFFERED": "1",
+            **{name: str(value) for name, value in settings.items()},
+        }
+        self.running: list[Process] = []
+
+    def manage(self, *words: str, expected: int = 0) -> str:
+        """Run a command to its end; its output, both streams."""
+        done = subprocess.run(
+            [*self.inside, sys.executable, "manage.py", *words],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == expected, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def shell(self, code: str) -> str:
+        return self.manage("shell", "--no-imports", "-c", code)
+
+    def ask(self, code: str) -> Any:
+        """What ``code`` leaves in ``answer``."""
+        said = self.shell(f"{code}\nimport json\nprint('answer', json.dumps(answer, default=str))")
+        return json.loads(next(line for line in said.splitlines() if line.startswith("answer "))[7:])
+
+    def prepare(self) -> str:
+        """Tables, one model, and Alice, who is staff; her token."""
+        self.manage("migrate", "--verbosity", "0")
+        self.manage("createcachetable")
+        said = self.shell(ONE_MODEL + PEOPLE)
+        return next(line for line in said.splitlines() if line.startswith("token ")).split()[1]
+
+    def start(self, *argv: str, name: str) -> Process:
+        """A leader of a group of its own; what it says lies in the folder."""
+        with self.log(name).open("ab") as file:
+            process = subprocess.Popen(
+                [*self.inside, *argv],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.running.append(process)
+        return process
+
+    def python(self, *words: str, name: str) -> Process:
+        return self.start(sys.executable, *words, name=name)
+
+    def start_worker(self, name: str, queues: str = "predict,batch,default") -> Process:
+        return self.python(*WORKER, "--queues", queues, "--hostname", f"{name}@test", name=name)
+
+    def wait_for_worker(self, name: str) -> None:
+        wait_until(lambda: f"{name}@test ready" in self.said(name), name, 180)
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"log-{name}.txt"
+
+    def said(self, name: str) -> str:
+        return self.log(name).read_text(errors="replace") if self.log(name).exists() else ""
+
+    def destroy(self) -> None:
+        for process in self.running:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+        self.running.clear()
+
+
+@contextmanager
+def new_database(postgres_url: str) -> Iterator[str]:
+    """An empty database on a server that runs; its URL."""
+    name = f"site_{secrets.token_hex(4)}"
+    with psycopg.connect(postgres_url, autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name}".encode())
+    try:
+        yield postgres_url.rpartition("/")[0] + f"/{name}"
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as server:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

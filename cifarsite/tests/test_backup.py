@@ -1,0 +1,137 @@
+"""Backup, lose everything, restore: the same people, photos, files and answers."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from cifarsite.tests.hosts import Host, new_database
+from conftest import S3_KEYS, s3_client
+
+PHOTOS = """
+from cifarsite.test import image_file
+from classifier.models import User
+from classifier.predictions import predict_pending
+from classifier.uploads import upload_photo
+alice = User.objects.get(username='alice')
+for number, colour in enumerate(['steelblue', 'crimson', 'gold']):
+    upload_photo(alice, image_file(f'{number}.jpg', colour=colour))
+assert predict_pending('test') == 3
+"""
+EVERYTHING = """
+import hashlib
+import numpy as np
+from django.core.files.storage import default_storage
+from classifier.backups import count_rows, stored_names
+from classifier.models import Prediction
+from training import model_store
+fresh = model_store.predictor(model_store.champion()).predict(
+    np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
+)
+answer = {
+    'answers': list(Prediction.objects.order_by('id').values_list(
+        'photo_id', 'owner__username', 'photo__filename', 'label', 'probabilities', 'verdict',
+        'model__sha256', 'photo_created_at', 'finished_at', 'request_id')),
+    'files': {name: hashlib.sha256(default_storage.open(name).read()).hexdigest()
+              for name in stored_names(default_storage)},
+    'rows': count_rows(),
+    'fresh': [[round(float(p), 6) for p in row] for row in fresh.probabilities],
+}
+"""
+
+
+def lose_sqlite(host: Host) -> None:
+    for file in host.folder.glob("db.sqlite3*"):
+        file.unlink()
+
+
+def lose_postgres(host: Host) -> None:
+    url = host.environment["DATABASE_URL"]
+    with psycopg.connect(url, autocommit=True) as server:
+        server.execute("DROP SCHEMA public CASCADE")
+        server.execute("CREATE SCHEMA public")
+
+
+def lose_files(host: Host) -> None:
+    for name in ("media", "models", "runs"):
+        shutil.rmtree(host.folder / name, ignore_errors=True)
+    if address := host.environment.get("S3_ENDPOINT_URL"):
+        client = s3_client(address)
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket="photos", Prefix="backed-up/"):
+            for entry in page.get("Contents", []):
+                client.delete_object(Bucket="photos", Key=entry["Key"])
+
+
+@pytest.fixture
+def on_one_machine(tmp_path: Path) -> Host:
+    return Host(tmp_path / "site")
+
+
+@pytest.fixture
+def in_production(tmp_path: Path, postgres_url: str, s3_server: str) -> Iterator[Host]:
+    with new_database(postgres_url) as database:
+        settings: dict[str, Any] = {"DATABASE_URL": database, "STORAGE_URL": "s3://photos/backed-up"}
+        yield Host(tmp_path / "site", S3_ENDPOINT_URL=s3_server, **settings, **S3_KEYS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["on_one_machine", "in_production"])
+def test_what_was_lost_is_back_with_the_same_answers(
+    which: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    host: Host = request.getfixturevalue(which)
+    host.prepare()
+    host.shell(PHOTOS)
+    before = host.ask(EVERYTHING)
+    assert len(before["answers"]) == 3
+    assert len(before["files"]) >= 10
+    backups = tmp_path / "backups"
+    assert f"{len(before['files'])} files" in host.manage("backup", str(backups))
+
+    (lose_postgres if which == "in_production" else lose_sqlite)(host)
+    lose_files(host)
+    host.manage("restore", str(backups))
+    assert host.ask(EVERYTHING) == before
+    # New rows go on behind the old ones.
+    host.shell(PHOTOS)
+    assert len(host.ask(EVERYTHING)["answers"]) == 6
+
+
+@pytest.mark.slow
+def test_a_restore_takes_nothing_away_by_mistake(on_one_machine: Host, tmp_path: Path) -> None:
+    host, backups = on_one_machine, tmp_path / "backups"
+    host.prepare()
+    host.shell(PHOTOS)
+    host.manage("backup", str(backups))
+    assert "is not empty" in host.manage("restore", str(backups), expected=1)
+    # A byte of a file and a byte of the dump: told before anything is changed.
+    lose_sqlite(host)
+    for damaged in (next((backups / "files").rglob("display.jpg")), next(backups.glob("2*/database.*"))):
+        kept = damaged.read_bytes()
+        damaged.write_bytes(kept[:100] + bytes([kept[100] ^ 1]) + kept[101:])
+        assert "damaged" in host.manage("restore", str(backups), expected=1)
+        damaged.write_bytes(kept)
+    assert not (host.folder / "db.sqlite3").exists() or not (host.folder / "db.sqlite3").stat().st_size
+    host.manage("restore", str(backups))
+    host.manage("restore", str(backups), "--replace")
+
+
+@pytest.mark.slow
+def test_files_are_copied_once_and_what_no_kept_backup_names_goes(
+    on_one_machine: Host, tmp_path: Path
+) -> None:
+    host, backups = on_one_machine, tmp_path / "backups"
+    host.prepare()
+    host.shell(PHOTOS)
+    host.manage("backup", str(backups))
+    gone = next((backups / "files").rglob("display.jpg"))
+    host.shell(f"from classifier.models import Photo\nPhoto.objects.get(pk='{gone.parent.name}').delete()")
+    shutil.rmtree(host.folder / "media" / gone.parent.relative_to(backups / "files"))
+    assert "(0 of them new)" in host.manage("backup", str(backups))
+    assert gone.exists()  # the first backup has it
+    host.manage("backup", str(backups), "--keep", "1")
+    assert len(list(backups.glob("2*"))) == 1
+    assert not gone.exists()
