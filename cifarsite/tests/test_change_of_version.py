@@ -17,7 +17,7 @@ from django.db.migrations.operations.base import Operation
 from django.utils import timezone
 
 # The last migrations before the rule: what came until then went live with everything stopped.
-BEGIN = {"classifier": "0007_fill_counts_names", "training": "0005_webhooks_trials_and_refusals"}
+BEGIN = {"classifier": "0009_prediction_finished", "training": "0007_worker_problem"}
 # Migrations that take away, and since which version nothing uses what they take: "app.name": "0.2.0".
 SECOND_STEPS: dict[str, str] = {}
 # What a worker that runs may be sent by a web host of the version before or after.
