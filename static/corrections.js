@@ -25,7 +25,10 @@ document.addEventListener("DOMContentLoaded", () => {
         headers: { Accept: "application/json" },
       });
       if (!response.ok || !response.headers.get("Content-Type")?.includes("json")) throw new Error();
-      show(tile, (await response.json()).label);
+      const answer = await response.json();
+      show(tile, answer.label);
+      const consent = document.querySelector("[data-ask-consent]");
+      if (consent && answer.ask_consent) consent.hidden = false;
     } catch {
       // A reload tells why: signed out, deleted, or no connection.
       location.reload();

@@ -297,6 +297,14 @@ class CorrectionPages(CorrectionTestCase):
         self.client.post(reverse("classifier:consent"), {"given": "no"})
         self.assertIs(corrections.consent(self.alice), False)
 
+    def test_the_history_asks_for_consent_after_the_first_answer(self) -> None:
+        photo = self.answered()
+        self.assertContains(self.client.get("/history/"), "<div data-ask-consent hidden>")
+        correct(photo, self.alice, "dog")
+        self.assertContains(self.client.get("/history/"), "<div data-ask-consent >")
+        set_consent(self.alice, False)
+        self.assertNotContains(self.client.get("/history/"), "data-ask-consent")
+
     def test_review_is_for_staff(self) -> None:
         photo = self.answered()
         correct(photo, self.alice, "dog")
