@@ -170,7 +170,8 @@ def fill(photos: int) -> dict[str, float]:
         begin = time.perf_counter()
         with connection.cursor() as cursor:
             cursor.execute(statement)
-        print(f"{time.perf_counter() - begin:7.1f} s  {statement[:70].splitlines()[0]}", file=sys.stderr)
+        if (seconds := time.perf_counter() - begin) > 2:
+            print(f"{seconds:7.1f} s  {statement[:70].splitlines()[0]}", file=sys.stderr)
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")

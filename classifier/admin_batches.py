@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from classifier.models import Batch, BatchItem
+from classifier.models import ArchivePart, ArchiveUpload, Batch, BatchItem, DayCount, NameWord
 from training.admin_base import LargeTableAdmin, ReadOnly, badge, link, list_link
 
 
@@ -93,3 +93,66 @@ class BatchItemAdmin(ReadOnly, LargeTableAdmin):
     @admin.display(description=gettext_lazy("photo"))
     def photo_link(self, item: BatchItem) -> Any:
         return link(item.photo)
+
+
+@admin.register(ArchiveUpload)
+class ArchiveUploadAdmin(ReadOnly, LargeTableAdmin):
+    """Archives that come in pieces; what nobody goes on with is swept away after a day."""
+
+    list_display = ("filename", "owner_link", "received", "size", "batch_link", "changed_at")
+    list_select_related = ("owner", "batch")
+    ordering = ("-changed_at",)
+    number_field = ""
+    uuid_field = "pk"
+    search_fields = ("owner__username__exact",)
+    search_help_text = gettext_lazy("An id, or a whole user name.")
+
+    @admin.display(description=gettext_lazy("owner"))
+    def owner_link(self, upload: ArchiveUpload) -> Any:
+        return link(upload.owner)
+
+    @admin.display(description=gettext_lazy("batch"))
+    def batch_link(self, upload: ArchiveUpload) -> Any:
+        return link(upload.batch)
+
+
+@admin.register(ArchivePart)
+class ArchivePartAdmin(ReadOnly, LargeTableAdmin):
+    list_display = ("id", "upload", "offset")
+    list_select_related = ("upload",)
+    ordering = ("-id",)
+    uuid_field = "upload"
+    search_fields = ("upload__owner__username__exact",)
+    search_help_text = gettext_lazy("A number, an upload's id, or a whole user name.")
+    fields = ("upload", "offset")
+
+
+@admin.register(DayCount)
+class DayCountAdmin(ReadOnly, LargeTableAdmin):
+    """Photos of a person by day: kept, so that pages need not count them."""
+
+    list_display = ("day", "owner_link", "photos", "changes", "counted")
+    list_select_related = ("owner",)
+    ordering = ("-id",)
+    search_fields = ("owner__username__exact",)
+    search_help_text = gettext_lazy("A whole user name.")
+
+    @admin.display(description=gettext_lazy("owner"))
+    def owner_link(self, count: DayCount) -> Any:
+        return link(count.owner)
+
+
+@admin.register(NameWord)
+class NameWordAdmin(ReadOnly, LargeTableAdmin):
+    """Words of file names: an index, so that names are found."""
+
+    list_display = ("id", "word", "photo_link")
+    list_select_related = ("photo",)
+    ordering = ("-id",)
+    uuid_field = "photo"
+    search_fields = ("owner__username__exact",)
+    search_help_text = gettext_lazy("A number, a photo's id, or a whole user name.")
+
+    @admin.display(description=gettext_lazy("photo"))
+    def photo_link(self, word: NameWord) -> Any:
+        return link(word.photo)
