@@ -309,6 +309,8 @@ SWEEP_SECONDS = number("SWEEP_SECONDS", 15, 1)
 MAX_ATTEMPTS = 3
 # Memory a training run may take, in MiB; 0: no limit.
 TRAINING_MEMORY_MB = number("TRAINING_MEMORY_MB", 0)
+# How far a training run stands back for other processes of its machine, 0 (not at all) to 19.
+TRAINING_NICE = number("TRAINING_NICE", 10)
 # Modules with a RECIPE besides those in training/engine/recipes.
 EXTRA_RECIPES = env.list("EXTRA_RECIPES", default=[])
 # How many photos go through the model together at most.

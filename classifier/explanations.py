@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -128,8 +127,7 @@ def recover() -> dict[str, int]:
     Explanation.objects.filter(neighbours=Found.COLLECTING, prediction__model__in=failed).update(
         neighbours=Found.FAILED
     )
-    old = timezone.now() - timedelta(seconds=2)
-    if claimable().filter(Q(status=Status.RUNNING) | Q(created_at__lt=old)).exists():
+    if claimable().filter(Q(status=Status.RUNNING) | leases.has_waited()).exists():
         wake()
     if _left().exists():
         neighbours.wake()

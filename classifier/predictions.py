@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -218,9 +218,7 @@ def recover() -> dict[str, int]:
         error_detail=LOST % settings.MAX_ATTEMPTS,
         finished_at=timezone.now(),
     )
-    # The newest ones have a message under way.
-    old = timezone.now() - timedelta(seconds=2)
-    waiting = claimable().filter(Q(status=Status.RUNNING) | Q(created_at__lt=old))
+    waiting = claimable().filter(Q(status=Status.RUNNING) | leases.has_waited())
     return {"predictions_failed": lost, "predictions_woken": wake_for(waiting)}
 
 

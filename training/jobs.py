@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -392,9 +391,7 @@ def recover_jobs() -> dict[str, int]:
             tell_requester(job)
         except ClaimLost:
             continue
-    # The newest ones have a message under way.
-    old = timezone.now() - timedelta(seconds=2)
-    waiting = claimable().filter(Q(state=State.RUNNING) | Q(created_at__lt=old)).exists()
+    waiting = claimable().filter(Q(state=State.RUNNING) | leases.has_waited()).exists()
     woken = int(waiting and _idle_worker() and wake())
     return {"jobs_ended": ended, "jobs_woken": woken}
 

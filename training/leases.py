@@ -31,6 +31,12 @@ def lease_expired(now: datetime | None = None) -> Q:
     return Q(lease_expires_at__lt=now) | Q(lease_expires_at__gt=farthest)
 
 
+def has_waited() -> Q:
+    """Asked for long enough ago that no message is under way; or, a clock having been put back, later on."""
+    now = timezone.now()
+    return Q(created_at__lt=now - timedelta(seconds=2)) | Q(created_at__gt=now + timedelta(minutes=1))
+
+
 def claim(rows: QuerySet[Row], *, worker: str, limit: int = 1, **changes: object) -> list[Row]:
     """Take up to ``limit`` of ``rows``, first ones first.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable
-from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,8 +137,7 @@ def recover() -> dict[str, int]:
         error_detail=f"The worker was lost {settings.MAX_ATTEMPTS} times while it collected.",
         finished_at=timezone.now(),
     )
-    old = timezone.now() - timedelta(seconds=2)
-    if claimable().filter(Q(status=Status.RUNNING) | Q(created_at__lt=old)).exists():
+    if claimable().filter(Q(status=Status.RUNNING) | leases.has_waited()).exists():
         wake()
     return {"neighbour_indexes_failed": lost}
 

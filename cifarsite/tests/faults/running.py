@@ -121,10 +121,13 @@ class Site:
         wait_until(lambda: accepts(self.port), "the web server", 60)
         return web
 
-    def start_worker(self, name: str = "w1", queues: str = PREDICT, *, wait: bool = True) -> Process:
+    def start_worker(
+        self, name: str = "w1", queues: str = PREDICT, *, wait: bool = True, clock: int = 0
+    ) -> Process:
+        """A worker as in production; ``clock``: by how many seconds it is wrong."""
         argv = supervisor.commands(self.port)["predict"]
         argv = [*argv[: argv.index("--queues")], "--queues", queues, "--hostname", f"{name}@test"]
-        process = self.start(argv, name)
+        process = self.start(wrong_clock(argv, clock), name)
         if wait:
             self.wait_for_ready(name)
         return process
@@ -134,8 +137,9 @@ class Site:
             # It says so after its model is loaded.
             wait_until(lambda name=name: f"{name}@test ready" in self.said(name), name, 120)  # type: ignore[misc]
 
-    def start_sweeper(self, every: float = 1) -> Process:
-        return self.start([sys.executable, "manage.py", "recover", "--every", str(every)], "sweeper")
+    def start_sweeper(self, every: float = 1, *, clock: int = 0) -> Process:
+        argv = [sys.executable, "manage.py", "recover", "--every", str(every)]
+        return self.start(wrong_clock(argv, clock), "sweeper")
 
     def said(self, name: str) -> str:
         return self.log(name).read_text(errors="replace") if self.log(name).exists() else ""
@@ -238,6 +242,12 @@ class Site:
         """Lose every message of the filesystem broker."""
         for message in (self.folder / "broker" / "messages").glob("*"):
             message.unlink(missing_ok=True)
+
+
+def wrong_clock(argv: list[str], seconds: int) -> list[str]:
+    """The same command with a clock that is wrong by so many seconds."""
+    module = ["-m", "cifarsite.tests.faults.wrong_clock", str(seconds)]
+    return [argv[0], *module, *argv[1:]] if seconds else argv
 
 
 def photo() -> bytes:

@@ -30,6 +30,8 @@ class Command(BaseCommand):
         if options["parent"]:
             end_with(options["parent"])
         limit_memory(settings.TRAINING_MEMORY_MB)
+        # Somebody waits for each answer, nobody for an epoch.
+        os.nice(settings.TRAINING_NICE)
         job = TrainingJob.objects.filter(pk=options["job"], claim=options["claim"]).first()
         if job is None:
             raise CommandError("That claim on the job is not valid any more.")
