@@ -130,6 +130,7 @@ class CalendarTests(SiteTestCase):
     def test_a_schedule_of_days_goes_over_the_29th_of_february(self) -> None:
         with clock(datetime(2028, 2, 28, 12, tzinfo=UTC)):
             row = schedule()
+            row.save()
             Schedule.objects.filter(pk=row.pk).update(
                 enabled=True, every_days=1, last_run_at=timezone.now() - 2 * DAY
             )
