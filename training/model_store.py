@@ -103,11 +103,15 @@ def predictor(version: ModelVersion) -> Predictor:
 
 @lru_cache(maxsize=2)
 def _loaded(pk: int, sha256: str, judge: str) -> Predictor:
+    from training.engine.model_files import UnsafeModelFile
     from training.engine.predictor import Predictor
     from training.engine.verdict import Judge
 
     version = ModelVersion.objects.get(pk=pk)
-    made = Predictor(model_file(version), Judge.from_card(json.loads(judge)))
+    try:
+        made = Predictor(model_file(version), Judge.from_card(json.loads(judge)))
+    except UnsafeModelFile as error:
+        raise ModelFileError(str(error)) from error
     made.warm_up()
     return made
 

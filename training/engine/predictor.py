@@ -12,6 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from training.engine.data import CLASS_NAMES
+from training.engine.model_files import check_model_file
 from training.engine.verdict import Judge, oddness
 
 # Fixed sizes, so that TensorFlow compiles each once; a batch is padded to the next.
@@ -54,9 +55,13 @@ class Predictor:
         path: a file whose hash the caller has checked: only this site's own files.
         judge: calibration and thresholds of the model's card; None: uncalibrated, no verdict
             but by the plain softmax.
+
+    Raises:
+        UnsafeModelFile: it asks for what no model of this site needs.
     """
 
     def __init__(self, path: str | Path, judge: Judge | None = None) -> None:
+        check_model_file(path)
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         self.judge = judge or Judge()
         self.input_shape: tuple[int, int, int] = tuple(model.input_shape[1:])

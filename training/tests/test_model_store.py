@@ -82,6 +82,19 @@ def test_a_better_calibration_of_a_known_model_replaces_the_one_before(shipped):
     assert ModelVersion.objects.count() == Promotion.objects.count() == 1
 
 
+def test_a_registered_file_that_asks_for_code_is_not_loaded_and_a_foreign_one_not_even_read(
+    shipped, settings
+):
+    shipped(b"no archive", judge={"temperature": 1.0})
+    model_store.install_pretrained()
+    with pytest.raises(model_store.ModelFileError, match=r"is no \.keras file"):
+        model_store.predictor(live())
+    # Somebody puts a file of their own into the place of one that is registered.
+    (settings.MODELS_DIR / f"{live().sha256}.keras").write_bytes(b"from elsewhere")
+    with pytest.raises(model_store.ModelFileError, match="its sha256 differs"):
+        model_store.predictor(live())
+
+
 def test_a_damaged_shipped_file_is_refused(shipped, tmp_path):
     shipped(b"one")
     (tmp_path / "pretrained" / "made" / "model.keras").write_bytes(b"0ne")
