@@ -70,6 +70,10 @@ def receipt_lines(prediction: Prediction) -> list[tuple[Any, Any, bool]]:
     names = {
         "set_threshold": _("A label is likely from this probability on"),
         "score_threshold": _("None of the ten below this score"),
+        "rise": _("Calibration, rise"),
+        "fall": _("Calibration, fall"),
+        "shift": _("Calibration, shift"),
+        "score_kind": _("How the score is made"),
     }
     for name, value in receipt["thresholds"].items():
         lines.append((names.get(name, name.replace("_", " ").capitalize()), _figure(value), False))

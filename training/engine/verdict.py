@@ -38,7 +38,7 @@ class Judge:
         temperature, rise, fall, shift: see ``calibration.Calibration``.
         set_threshold: see ``calibration.label_sets``.
         score_threshold: an image that scores below is none of the ten.
-        score: which score, ``ENERGY`` or ``ENERGY_AND_LOOKS``.
+        score_kind: which score, ``ENERGY`` or ``ENERGY_AND_LOOKS``.
     """
 
     temperature: float = 1.0
@@ -47,7 +47,7 @@ class Judge:
     rise: float = 1.0
     fall: float = 1.0
     shift: float = 0.0
-    score: str = ENERGY
+    score_kind: str = ENERGY
 
     @classmethod
     def fit(cls, logits: Floats, labels: NDArray[Any], oddness: Floats) -> Judge:
@@ -59,11 +59,11 @@ class Judge:
         """
         fitted = Calibration.fit(logits, labels)
         probabilities = fitted.probabilities(logits)
-        scores = cls(score=ENERGY_AND_LOOKS).scores(logits, oddness)
+        scores = cls(score_kind=ENERGY_AND_LOOKS).scores(logits, oddness)
         return cls(
             set_threshold=calibration.conformal_threshold(probabilities, labels, COVERAGE),
             score_threshold=float(np.quantile(scores, FALSE_ALARMS)),
-            score=ENERGY_AND_LOOKS,
+            score_kind=ENERGY_AND_LOOKS,
             **asdict(fitted),
         )
 
@@ -84,7 +84,7 @@ class Judge:
         wide = logits.astype(np.float64)
         top = wide.max(axis=1)
         energy = np.asarray(top + np.log(np.exp(wide - top[:, None]).sum(axis=1)))
-        return energy if self.score == ENERGY else energy - oddness
+        return energy if self.score_kind == ENERGY else energy - oddness
 
     def verdicts(self, probabilities: Floats, scores: Floats) -> tuple[list[str], NDArray[np.bool_]]:
         """Each image's verdict, and its labels as bool [N, 10]."""
