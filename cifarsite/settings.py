@@ -253,6 +253,9 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 CIFAR10_DIR = os.environ.get("CIFAR10_DIR", "")
 if CIFAR10_DIR and not Path(CIFAR10_DIR).is_dir():
     raise ImproperlyConfigured(f"CIFAR10_DIR is {CIFAR10_DIR!r}, which is not a folder.")
+# By how many points of share or confidence a week may differ from the first weeks before staff get a mail,
+# once; twice as many for the mix of classes. 0: no mails.
+DRIFT_ALERT_POINTS = number("DRIFT_ALERT_POINTS", 10)
 # Photos that every new model is measured on besides: ten_classes/<class>/ and none_of_the_ten/; empty: none.
 PHOTOS_DIR = os.environ.get("PHOTOS_DIR", "")
 if PHOTOS_DIR and not Path(PHOTOS_DIR).is_dir():

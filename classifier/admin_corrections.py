@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from classifier.admin_looks import OnlySeen, thumbnail
-from classifier.models import Consent, Correction, Example
+from classifier.models import Consent, Correction, DriftAlert, DriftDay, Example
 from training.admin_base import LargeTableAdmin, ReadOnly, badge, link, percent, short
 
 
@@ -106,3 +106,14 @@ class ConsentAdmin(ReadOnly, LargeTableAdmin):
     @admin.display(description=gettext_lazy("user"))
     def person(self, consent: Consent) -> Any:
         return link(consent.user)
+
+
+@admin.register(DriftDay)
+class DriftDayAdmin(ReadOnly, LargeTableAdmin):
+    list_display = ("day", "n", "opinions", "agreed")
+    date_hierarchy = "day"
+
+
+@admin.register(DriftAlert)
+class DriftAlertAdmin(ReadOnly, LargeTableAdmin):
+    list_display = ("until", "findings", "opened_at", "closed_at")

@@ -77,7 +77,7 @@ class CheckedImage:
         pixel_sha256: hash of the upright sRGB pixels in ``display`` before its JPEG
             compression, and their size. Two files that differ in metadata alone share it.
         input_sha256: hash of the model input's pixels and size.
-        brightness, sharpness: see ``classifier.image_quality``.
+        brightness, contrast, sharpness: see ``classifier.image_quality``.
     """
 
     display: bytes
@@ -90,6 +90,7 @@ class CheckedImage:
     pixel_sha256: str
     input_sha256: str
     brightness: float
+    contrast: float
     sharpness: float | None
 
 
@@ -167,6 +168,7 @@ def check_image(file: BinaryIO | bytes, *, preprocessing: str, limits: Limits) -
         pixel_sha256=_hash(photo),
         input_sha256=_hash(made),
         brightness=quality.brightness,
+        contrast=quality.contrast,
         sharpness=quality.sharpness,
     )
 

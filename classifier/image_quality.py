@@ -31,18 +31,21 @@ class Quality:
 
     Attributes:
         brightness: mean lightness, 0 (black) to 1 (white).
+        contrast: standard deviation of the lightness, 0 to 0.5.
         sharpness: the strongest of the finest detail against the strongest of detail eight times
             as coarse, about 0.75 in a photo; None where there is hardly any detail.
     """
 
     brightness: float
+    contrast: float
     sharpness: float | None
 
 
 def measure_quality(picture: Image.Image) -> Quality:
     """Measure an upright RGB picture of any size from 1x1 pixels."""
     grey = picture.convert("L")
-    brightness = ImageStat.Stat(grey).mean[0] / 255
+    levels = ImageStat.Stat(grey)
+    brightness, contrast = levels.mean[0] / 255, levels.stddev[0] / 255
     grey.thumbnail((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=None)
     strengths = []
     for _octave in range(4):
@@ -51,7 +54,9 @@ def measure_quality(picture: Image.Image) -> Quality:
         strengths.append(_strongest(ImageChops.difference(grey, restored)))
         grey = halved
     fine, coarse = strengths[0], strengths[-1]
-    return Quality(round(brightness, 4), round(fine / coarse, 4) if coarse >= PLAIN else None)
+    return Quality(
+        round(brightness, 4), round(contrast, 4), round(fine / coarse, 4) if coarse >= PLAIN else None
+    )
 
 
 def _strongest(difference: Image.Image) -> int:

@@ -68,6 +68,9 @@ class Photo(models.Model):
     brightness = models.FloatField(
         _("brightness"), null=True, editable=False, help_text=_("Mean lightness from 0 to 1.")
     )
+    contrast = models.FloatField(
+        _("contrast"), null=True, editable=False, help_text=_("Spread of the grey levels, from 0 to 0.5.")
+    )
     sharpness = models.FloatField(
         _("sharpness"),
         null=True,
@@ -282,6 +285,49 @@ class DayCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day}: {self.photos}"
+
+
+class DriftDay(models.Model):
+    """Sums over a day's answers, of nobody in particular; see ``classifier.drift``."""
+
+    day = models.DateField(_("day (UTC)"), unique=True)
+    n = models.PositiveIntegerField(_("answered photos"))
+    labels = models.JSONField(_("photos by class"))
+    verdicts = models.JSONField(_("photos by verdict"))
+    # Name to number, sum and sum of squares: confidence, brightness, contrast, sharpness.
+    sums = models.JSONField(_("sums"))
+    opinions = models.PositiveIntegerField(_("what people said about answers"))
+    agreed = models.PositiveIntegerField(_("of those, agreeing"))
+
+    class Meta:
+        ordering = ["-day"]
+        verbose_name = _("day of the drift page")
+        verbose_name_plural = _("days of the drift page")
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.n}"
+
+
+class DriftAlert(models.Model):
+    """Staff were told that photos or answers have changed; closed when that is over."""
+
+    opened_at = models.DateTimeField(_("opened at"), auto_now_add=True)
+    closed_at = models.DateTimeField(_("closed at"), null=True, blank=True)
+    until = models.DateField(_("the seven days before"))
+    findings = models.JSONField(_("what has changed"))
+
+    class Meta:
+        ordering = ["-opened_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["until"], condition=Q(closed_at=None), name="one_open_drift_alert_a_day"
+            )
+        ]
+        verbose_name = _("drift alert")
+        verbose_name_plural = _("drift alerts")
+
+    def __str__(self) -> str:
+        return f"{self.until}: {', '.join(self.findings)}"
 
 
 class NameWord(models.Model):

@@ -38,8 +38,8 @@ LINKS: dict[str, dict[str, Link]] = {
         "owner": Link(
             "photos",
             (
-                *("id", "filename", "width", "height", "size", "pixel_sha256", "brightness", "sharpness"),
-                *("created_at", "deleted_at"),
+                *("id", "filename", "width", "height", "size", "pixel_sha256", "brightness", "contrast"),
+                *("sharpness", "created_at", "deleted_at"),
             ),
         )
     },

@@ -15,6 +15,7 @@ from classifier import (
     audit,
     corrections,
     day_counts,
+    drift,
     explanations,
     history,
     idempotency,
@@ -40,6 +41,7 @@ def _purge() -> dict[str, int]:
     return {
         "photos_purged": history.purge_deleted(),
         "days_counted": day_counts.recount(),
+        **drift.watch(),
         "uploads_purged": resumable.purge(),
         "rates_purged": rates.purge(),
         "sessions_purged": people.purge_sessions(),

@@ -115,6 +115,7 @@ def store_photo(
         size=checked.size,
         pixel_sha256=checked.pixel_sha256,
         brightness=checked.brightness,
+        contrast=checked.contrast,
         sharpness=checked.sharpness,
     )
     prediction = Prediction(
