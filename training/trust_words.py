@@ -140,7 +140,7 @@ def _gap_rows(card: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             decimal(own["auroc"], 3),
         )
         yield (
-            _("Other things let through where 95 % of the ten are kept"),
+            _("Other things let through where 19 of 20 of the ten are kept"),
             percent(against["false_positive_rate_at_95_recall"]),
             percent(own["false_positive_rate_at_95_recall"]),
         )
