@@ -50,7 +50,8 @@ def receive_archive(request: SignedInRequest) -> HttpResponse:
         what_then = _("Then reload this page: your browser sends the same archive again.")
         if not request.accepts("text/html"):
             what_then = _("Then send it: it is still chosen.")
-        sentence = f"{_('You ask too often.')} {rates.wait_in_words(wait)} {what_then}"
+        too_often = _("You ask too often.")
+        sentence = f"{too_often} {rates.wait_in_words(wait)} {what_then}"
         response = refuse(request, "rate", sentence)
         response.headers["Retry-After"] = str(wait)
         return response

@@ -101,7 +101,8 @@ def too_often(request: SignedInRequest) -> HttpResponse | None:
     wait = rates.seconds_to_wait(request)
     if not wait:
         return None
-    error = {"code": "rate", "detail": f"{_('You ask too often.')} {rates.wait_in_words(wait)}"}
+    sentence = _("You ask too often.")
+    error = {"code": "rate", "detail": f"{sentence} {rates.wait_in_words(wait)}"}
     return JsonResponse({"url": None, "error": error}, status=429, headers={"Retry-After": str(wait)})
 
 
