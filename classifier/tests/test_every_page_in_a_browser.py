@@ -1,0 +1,129 @@
+"""Every page that a link leads to, of a lively site: accessible, within the policy, at three widths.
+
+The pages are found by following links, so a new page is looked at as soon as one leads to it.
+Screenshots go into the ignored folder `screenshots`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.urls import Resolver404, resolve
+from playwright.sync_api import Browser, Page, expect
+
+from classifier.tests.test_browser import PASSWORD, SCREENSHOTS, THEMES, WIDTHS, Site, watched
+from conftest import ROOT, accepts, wait_until
+
+pytestmark = [pytest.mark.needs_browser, pytest.mark.slow]
+
+LINKS = "[...document.querySelectorAll('a[href]')].map(link => link.href)"
+# What a link downloads, ends the session, or belongs to somebody else's page.
+NO_PAGES = ("download", "export", "csv", "json", "logout", "i18n", "sheet", "figure", "card")
+# Pages that Django's own admin makes in the same way for every table: one table stands for all.
+ALIKE = ("_add", "_delete", "_history", "_export", "_import")
+ALSO = ("/accounts/login/", "/nothing/", "/api/docs", "/admin/training/trainingjob/add/")
+
+
+@pytest.fixture(scope="module")
+def lively(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("lively")
+    environment = {**os.environ, "VAR_DIR": str(folder / "var"), "CIFAR10_DIR": ""}
+    for name in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "BROKER_URL", "EMAIL_URL"):
+        environment.pop(name, None)
+    for command in (["prepare"], ["demo", "--password", PASSWORD]):
+        subprocess.run(
+            [sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True, timeout=600
+        )
+    site = Site(folder)
+    try:
+        wait_until(lambda: accepts(site.port) or site.process.poll() is not None, "the site", 120)
+        assert site.process.poll() is None, site.said()
+        yield site
+    finally:
+        site.stop()
+
+
+def sign_in(page: Page, name: str) -> None:
+    page.goto("/accounts/login/")
+    page.locator("[name=login]").fill(name)
+    page.locator("[name=password]").fill(PASSWORD)
+    page.locator("[name=password]").press("Enter")
+    expect(page.locator("[name=password]")).to_have_count(0)
+
+
+def view_name(url: str) -> str | None:
+    """Which view answers; None where no page is to be expected."""
+    try:
+        match = resolve(urlsplit(url).path)
+    except Resolver404:
+        return None
+    name = f"{match.view_name}-{match.kwargs.get('object_id', '') and 'one'}".rstrip("-")
+    if any(word in name for word in NO_PAGES) or Path(urlsplit(url).path).suffix:
+        return None
+    table = match.url_name or ""
+    if match.app_names == ["admin"] and any(table.endswith(end) for end in ALIKE):
+        return None
+    return name
+
+
+def every_page(page: Page, site: Site) -> Iterator[str]:
+    """Open one page of every view that links lead to, from the home page on; yields its name."""
+    todo = [site.url + "/", *(site.url + path for path in ALSO)]
+    known = {view_name(url): url for url in todo}
+    while todo:
+        url = todo.pop(0)
+        page.goto(url, wait_until="load")
+        if page.locator("main [name=password]").count() and "login" not in url:
+            page.locator("main [name=password]").fill(PASSWORD)
+            page.locator("main [name=password]").press("Enter")
+            expect(page.locator("main [name=password]")).to_have_count(0)
+            page.goto(url, wait_until="load")
+        yield (view_name(url) or urlsplit(url).path).replace(":", "-").replace("/", "-").strip("-")
+        for found in page.evaluate(LINKS):
+            address = urljoin(url, found).partition("#")[0]
+            name = view_name(address)
+            if address.startswith(site.url + "/") and name and name not in known:
+                known[name] = address
+                todo.append(address)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("person", ["linh", "mara"])
+def test_every_page_is_accessible_and_fits(lively: Site, browser: Browser, theme: str, person: str) -> None:
+    SCREENSHOTS.mkdir(exist_ok=True)
+    context = browser.new_context(
+        base_url=lively.url,
+        color_scheme="dark" if theme == "dark" else "light",
+        reduced_motion="reduce",
+        locale="en",
+    )
+    faults = watched(context)
+    page = context.new_page()
+    sign_in(page, person)
+    seen: list[str] = []
+    wrong: list[str] = []
+    for name in every_page(page, lively):
+        seen.append(name)
+        found = Axe().run(page)
+        if found.violations_count:
+            wrong.append(f"{name}, {theme}:\n{found.generate_report()}")
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            if wide > width and not name.startswith("admin"):
+                wrong.append(f"{name} is {wide} pixels wide at {width}")
+            page.screenshot(path=SCREENSHOTS / f"{person}-{name}-{width}-{theme}.png", full_page=True)
+    context.close()
+    expected = {"classifier-history", "classifier-photo", "classifier-batch", "training-model", "training-report"}
+    if person == "mara":
+        expected |= {"training-job", "classifier-review", "admin-index", "admin-classifier_photo_change-one"}
+    assert expected <= set(seen), seen
+    assert not wrong, "\n\n".join(wrong)
+    assert faults == []
