@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 # Imported from their admin modules, so that those are registered before they are replaced here.
 from allauth.mfa.admin import Authenticator
 from allauth.usersessions.admin import UserSession
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
@@ -27,10 +28,23 @@ else:
     BaseUserAdmin = UserAdmin
 
 
+class LanguageFilter(admin.SimpleListFilter):
+    title = gettext_lazy("language")
+    parameter_name = "language"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [*settings.LANGUAGES, ("browser", gettext_lazy("as the browser asks"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
+        if chosen := self.value():
+            return queryset.filter(language="" if chosen == "browser" else chosen)
+        return queryset
+
+
 @admin.register(User)
 class PersonAdmin(BaseUserAdmin):
     list_display = ("username", "email", "photo_count", "language", "is_staff", "is_active", "date_joined")
-    list_filter = ("is_staff", "is_superuser", "is_active", "language", "date_joined")
+    list_filter = ("is_staff", "is_superuser", "is_active", LanguageFilter, "date_joined")
     date_hierarchy = "date_joined"
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER

@@ -34,9 +34,7 @@ class TheDemo(SiteTestCase):
         self.assertEqual(Batch.objects.get().state, "done")
         self.assertEqual(Batch.objects.get().items.filter(status="refused").count(), 1)
         self.assertEqual(set(Correction.objects.values_list("state", flat=True)), {"proposed", "accepted"})
-        self.assertEqual(
-            set(TrainingJob.objects.values_list("state", flat=True)), {"succeeded", "failed"}
-        )
+        self.assertEqual(set(TrainingJob.objects.values_list("state", flat=True)), {"succeeded", "failed"})
         self.assertEqual(
             list(Promotion.objects.order_by("id").values_list("action", flat=True))[-2:],
             ["promote", "rollback"],
