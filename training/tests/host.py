@@ -26,6 +26,7 @@ class Host:
             "EXTRA_RECIPES": "training.tests.tiny_recipe",
             "HEARTBEAT_SECONDS": "1",
             "LEASE_SECONDS": "4",
+            "TRAINING_NICE": "0",
             "REPORT_DISTORTED_IMAGES": "10",
             "EMAIL_URL": "dummymail://",
             "DATABASE_URL": "",

@@ -71,6 +71,7 @@ class Site:
             "EMAIL_URL": "dummymail://",
             "HEARTBEAT_SECONDS": "1",
             "LEASE_SECONDS": str(self.lease),
+            "TRAINING_NICE": "0",
             "API_RATE_BURST": "100000",
             "API_RATE_SUSTAINED": "100000",
             "CUDA_VISIBLE_DEVICES": "",
@@ -235,7 +236,7 @@ class Site:
             doubled=self.one(f"SELECT count(*) FROM ({answered}) AS times WHERE n > 1"),
         )
 
-    def wait_until_all_is_answered(self, photos: int, seconds: float = 120) -> None:
+    def wait_until_all_is_answered(self, photos: int, seconds: float = 300) -> None:
         wait_until(lambda: self.count("done") >= photos, f"{photos} answers", seconds)
 
     def clear_broker(self) -> None:

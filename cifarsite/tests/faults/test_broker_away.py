@@ -11,7 +11,7 @@ from cifarsite.tests.faults.servers import Redis
 
 pytestmark = pytest.mark.faults
 # Not what is promised (2 s and 3 s, see the figures in the summary) but where something is broken.
-GUARD = 15.0
+GUARD = 30.0
 WARM = 8
 
 
@@ -35,7 +35,7 @@ def upload_while_away(
     come_back()
     started = time.monotonic()
     # Promised within 60 s; what it took is in the summary.
-    site.wait_until_all_is_answered(WARM + 101, 120)
+    site.wait_until_all_is_answered(WARM + 101, 300)
     measured(
         f"202 after {single.seconds:.2f} s, a hundred photos in {many.seconds:.1f} s, a page in "
         f"{page.seconds:.2f} s; all answered {time.monotonic() - started:.0f} s after its return"

@@ -35,12 +35,12 @@ def test_a_postgresql_that_is_killed_in_mid_batch_loses_nothing(sites, postgres,
     site.upload_all(PHOTOS)
     site.start_worker("w1", wait=False)
     site.start_worker("w2", wait=False)
-    wait_until(lambda: site.count("done") >= PHOTOS // 4, "a quarter of the answers", 180)
+    wait_until(lambda: site.count("done") >= PHOTOS // 4, "a quarter of the answers", 400)
     postgres.kill()
     down = site.get("/history/").status
     postgres.start()
     started = time.monotonic()
-    site.wait_until_all_is_answered(PHOTOS, 180)
+    site.wait_until_all_is_answered(PHOTOS, 400)
     seconds = time.monotonic() - started
     assert site.get("/history/").status == 200
     assert site.upload().status == 202

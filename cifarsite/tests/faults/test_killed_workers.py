@@ -23,14 +23,14 @@ def kill_at_half(site: Site, measured: Callable[[str], None]) -> None:
     site.upload_all(PHOTOS)
     site.start_sweeper()
     first, second = site.start_worker("w1", wait=False), site.start_worker("w2", wait=False)
-    wait_until(lambda: site.count("done") >= PHOTOS // 2, "half of the answers", 180)
+    wait_until(lambda: site.count("done") >= PHOTOS // 2, "half of the answers", 400)
     site.kill(first)
     at_kill = site.count("done")
     site.ask_to_end(second)
     started = time.monotonic()
     site.start_worker("w3", wait=False)
     site.start_worker("w4", wait=False)
-    site.wait_until_all_is_answered(PHOTOS, 180)
+    site.wait_until_all_is_answered(PHOTOS, 400)
     tally = site.tally()
     measured(
         f"{PHOTOS:,} photos, killed at {at_kill}: lost {tally.lost}, doubled {tally.doubled}; all answered "
@@ -142,7 +142,7 @@ def test_nothing_is_lost_whatever_happens_in_whichever_order(sites, measured) ->
         else:
             site.kill(workers[name]) if act == "kill" else site.ask_to_end(workers[name])
             workers[name] = site.start_worker(f"{name}-{number}", wait=False)
-    site.wait_until_all_is_answered(photos, 180)
+    site.wait_until_all_is_answered(photos, 400)
     tally = site.tally()
     acts = ", ".join(f"{done.count(act)} × {act}" for act in sorted(set(done)))
     measured(f"FAULTS_SEED={seed}: {acts}; {photos:,} photos: lost {tally.lost}, doubled {tally.doubled}")
