@@ -112,7 +112,7 @@ def test_a_run_whose_claim_was_lost_is_killed_and_writes_nothing(host: Host, wor
     host.shell(
         "import uuid; from django.utils import timezone; from datetime import timedelta\n"
         f"TrainingJob.objects.filter(pk={job}).update(claim=uuid.uuid4(), worker='another', "
-        "lease_expires_at=timezone.now() + timedelta(hours=1))"
+        "lease_expires_at=timezone.now() + timedelta(seconds=35))"
     )
     epochs = len(host.epochs(job))
     wait_until(lambda: not host.training_processes(job), "the end of the process", 15)
