@@ -6,7 +6,6 @@ Every entry of the archive gets a row at once; workers claim those rows (``class
 from __future__ import annotations
 
 import csv
-import errno
 import hashlib
 import io
 import math
@@ -30,6 +29,7 @@ from classifier.stored_files import remove_files
 from classifier.uploads import clean_filename
 from training.engine.data import CLASS_NAMES
 from training.messages import publish
+from training.storage import is_full
 
 State, ItemStatus, Status = Batch.State, BatchItem.Status, Prediction.Status
 
@@ -107,7 +107,7 @@ def create_batch(
             transaction.on_commit(wake_unpacking)
     except BaseException as error:
         remove_files([batch.archive.name])
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise StorageFull() from error
         raise
     return batch

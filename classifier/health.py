@@ -189,7 +189,7 @@ def _troubles(
         if worker.problem and leases.lives(worker):
             yield f"{worker.name}: {worker.problem}"
     for line in lines:
-        if line.waiting and not line.worker_lives:
+        if (line.waiting or line.running) and not line.worker_lives:
             yield _("%(title)s wait, and no worker of the queue '%(queue)s' lives.") % {
                 "title": line.title,
                 "queue": line.queue,

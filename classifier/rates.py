@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.redis import RedisCache
-from django.db import connection
+from django.db import OperationalError, connection
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import ngettext
@@ -21,6 +21,7 @@ from redis import RedisError
 
 from classifier.audit import client_address
 from classifier.models import ApiToken, RateCount, User
+from training.storage import is_full
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,14 @@ def _count(ends: dict[str, int], cost: int) -> dict[str, int]:
             return _count_in_redis(ends, cost)
         except (RedisError, OSError) as error:
             logger.warning("The cache does not answer (%s): rates are counted in the database.", error)
-    return _count_in_database(ends, cost)
+    try:
+        return _count_in_database(ends, cost)
+    except OperationalError as error:
+        if not is_full(error):
+            raise
+        # What only reads still goes; what writes is told so by itself.
+        logger.warning("The database's disk is full: requests are not counted.")
+        return dict.fromkeys(ends, 0)
 
 
 def _count_in_redis(ends: dict[str, int], cost: int) -> dict[str, int]:

@@ -7,13 +7,14 @@ import secrets
 from collections.abc import Iterable
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from classifier.audit import record
 from classifier.models import ApiToken, User
+from training.storage import is_full
 
 # Tells people, and programs that look for leaked secrets, what this is.
 MARK = "cifar_"
@@ -80,7 +81,12 @@ def find_token(secret: str) -> ApiToken | None:
         return None
     now = timezone.now()
     if token.last_used_at is None or now - token.last_used_at > LAST_USED_STEP:
-        ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
+        try:
+            ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
+        except OperationalError as error:
+            if not is_full(error):
+                raise
+            # The time of use can wait for a disk with room; reading need not.
     return token
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from classifier.predictions import request_prediction, waiting
 from classifier.stored_files import remove_files
 from training import metrics
 from training.model_store import live_preprocessing
-from training.storage import StorageAway
+from training.storage import StorageAway, is_full
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +141,7 @@ def store_photo(
                 record(photo)
     except BaseException as error:
         remove_files(written)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise ImageRefused(
                 "storage_full",
                 _("The site has no space left for photos. Nothing was stored; try again later."),

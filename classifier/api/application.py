@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.utils.translation import gettext as _
@@ -22,6 +22,7 @@ from classifier.idempotency import KeyReused, StillAtWork
 from classifier.rates import TooOften
 from training.api import models, training_jobs
 from training.problems import Problem
+from training.storage import is_full
 
 DESCRIPTION = """
 Upload photos and learn which of CIFAR-10's ten things is in them: airplane, automobile, bird, cat,
@@ -164,8 +165,9 @@ def answer_unreadable(request: HttpRequest, error: Exception) -> HttpResponse:
 
 
 @api.exception_handler(OSError)
-def answer_full_disk(request: HttpRequest, error: OSError) -> HttpResponse:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+@api.exception_handler(OperationalError)
+def answer_full_disk(request: HttpRequest, error: Exception) -> HttpResponse:
+    if not is_full(error):
         raise error
     detail = _("The site has no space left for photos. Nothing was stored; try again later.")
     return problem_response(507, "storage_full", detail)

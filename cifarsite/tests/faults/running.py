@@ -147,7 +147,10 @@ class Site:
 
     def kill(self, process: Process) -> None:
         """Kill -9, and what it forked too."""
-        os.killpg(process.pid, signal.SIGKILL)
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it ended by itself
         process.wait()
         self.running.remove(process)
 

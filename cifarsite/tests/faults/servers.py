@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from conftest import accepts, free_port, require, wait_until
 
 
@@ -30,7 +32,10 @@ class Server:
             self.process = subprocess.Popen(
                 self.argv(), cwd=self.folder, stdout=log, stderr=log, start_new_session=True, **self.person()
             )
-        wait_until(lambda: accepts(self.port), self.name)
+        wait_until(self.is_ready, self.name, 120)
+
+    def is_ready(self) -> bool:
+        return accepts(self.port)
 
     def person(self) -> dict[str, Any]:
         return {}
@@ -99,6 +104,13 @@ class Postgres(Server):
         if os.geteuid():
             return {}
         return {"user": "postgres", "group": "postgres", "extra_groups": []}
+
+    def is_ready(self) -> bool:
+        try:
+            with psycopg.connect(self.url, connect_timeout=5):
+                return True
+        except psycopg.OperationalError:
+            return False  # it reads its log
 
     def argv(self) -> list[str]:
         options = ["-D", str(self.folder / "data"), "-p", str(self.port), "-k", str(self.folder)]

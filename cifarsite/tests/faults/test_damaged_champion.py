@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cifarsite.tests.faults.running import Site
+from conftest import wait_until
 
 pytestmark = pytest.mark.faults
 NEXT = """
@@ -60,14 +61,14 @@ def test_a_damaged_champion_is_refused_and_the_site_goes_on_answering(sites, mea
     stored.write_bytes(whole)
     photos = 2
 
-    def asked_again() -> bool:
+    def champion_answers() -> bool:
         nonlocal photos
         photos += 1
         site.upload()
         site.wait_until_all_is_answered(photos)
         return answered_by(site)[-1] == "next"
 
-    assert any(asked_again() for _attempt in range(60))
+    wait_until(champion_answers, "an answer of the champion", 120)
     assert "Meanwhile" not in site.get("/health/").text
     site.ask_to_end(worker)
     measured(
