@@ -16,6 +16,8 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 
 from classifier.models import DayCount, Photo, Prediction, User
 
+# Each new photo is a change, so there are at most as many as were counted and the changes since.
+_MOST = Sum("photos") + Sum("changes") - Sum("counted")
 STALE = ~Q(changes=F("counted"))
 # A page counts so many days itself, none with more photos than this; the sweeper does the rest.
 DAYS_A_PAGE = 8
@@ -64,14 +66,22 @@ def photos(owner: User) -> int:
     return owner.day_counts.aggregate(n=Sum("photos"))["n"] or 0
 
 
+def between(owner: User, first: date | None, last: date | None) -> int:
+    """At most how many photos a person has of these days."""
+    rows = owner.day_counts.all()
+    if first:
+        rows = rows.filter(day__gte=first)
+    if last:
+        rows = rows.filter(day__lte=last)
+    return rows.aggregate(n=_MOST)["n"] or 0
+
+
 def room(owner: User, limit: int, wanted: int = 1) -> int:
     """How many of ``wanted`` photos a person may add before there are ``limit``.
 
-    Exact, though photos are counted only where it is close: each new photo is a change, so there
-    are at most as many as were counted, and the changes since.
+    Exact, though photos are counted only where it is close.
     """
-    most = Sum("photos") + Sum("changes") - Sum("counted")
-    if (owner.day_counts.aggregate(n=most)["n"] or 0) + wanted <= limit:
+    if between(owner, None, None) + wanted <= limit:
         return wanted
     return min(wanted, limit - owner.photos.filter(deleted_at=None)[:limit].count())
 

@@ -11,7 +11,8 @@ import unicodedata
 from collections.abc import Iterable
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OrderBy, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from classifier.models import NameWord, Photo, Prediction, User
 
@@ -57,10 +58,21 @@ def search(rows: QuerySet[Prediction], owner: User, text: str) -> QuerySet[Predi
     fewest = min(range(len(counts)), key=counts.__getitem__)
     for number, begins in enumerate(beginnings):
         if number == fewest and counts[fewest] <= FEW:
-            rows = rows.filter(photo_id__in=list(found[fewest]))
+            rows = sorted_anew(rows.filter(photo_id__in=list(found[fewest])))
         else:
             rows = rows.filter(Exists(NameWord.objects.filter(begins, photo=OuterRef("photo_id"))))
     return rows
+
+
+def sorted_anew(rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
+    """The same order, but not through an index: for a few rows that a condition finds.
+
+    A planner that hopes to meet a page of them soon along the order reads the whole history instead.
+    """
+    ways = [(name.lstrip("-"), name.startswith("-")) for name in rows.query.order_by if isinstance(name, str)]
+    if not ways:
+        return rows  # it is sorted so already
+    return rows.order_by(*(OrderBy(Coalesce(F(name), F(name)), descending=down) for name, down in ways))
 
 
 def _begins(word: str) -> Q:

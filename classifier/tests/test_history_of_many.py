@@ -71,6 +71,20 @@ class Orders(HistoryTestCase):
                 if field == "confidence":
                     self.assertNotIn(waiting, [item.photo for item in found])
 
+    def test_a_few_days_or_names_keep_the_order_and_its_pages(self) -> None:
+        for number in range(5):
+            self.photo(f"beach {number}.jpg", confidence=0.5 + number // 2 / 10)
+        today = timezone.now().astimezone(UTC).date()
+        for sort in history.ORDERS:
+            for given in ({"search": "beach"}, {"date_from": today}, {"search": "beach", "date_to": today}):
+                with self.subTest(sort=sort, **given):
+                    rows = history.history(self.alice, sort=sort, **given)
+                    first = history.page(rows, "", 2, sort)
+                    second = history.page(rows, first.next_cursor, 2, sort)
+                    plain = list(history.history(self.alice, sort=sort)[:4])
+                    self.assertEqual(first.items + second.items, plain)
+                    self.assertEqual(history.page(rows, second.previous_cursor, 2, sort).items, first.items)
+
     def test_a_link_of_one_order_is_none_of_another(self) -> None:
         for _n in range(3):
             self.photo()
