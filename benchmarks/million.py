@@ -336,15 +336,24 @@ def postgres(folder: Path) -> Iterator[str]:
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(words, cwd=home, stdout=log, stderr=log, **person)
     try:
-        for _try in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"postgres://bench:{password}@127.0.0.1:{port}"
+        base = f"postgres://bench:{password}@127.0.0.1:{port}"
+        wait_for(base)
+        yield base
     finally:
-        server.send_signal(signal.SIGQUIT)
-        server.wait(30)
+        server.send_signal(signal.SIGINT)
+        server.wait(60)
+
+
+def wait_for(base: str) -> None:
+    import psycopg
+
+    for _second in range(120):
+        try:
+            psycopg.connect(f"{base}/postgres").close()
+            return
+        except psycopg.OperationalError:
+            time.sleep(1)
+    raise SystemExit("PostgreSQL did not start.")
 
 
 def part(words: list[str], folder: Path, url: str) -> Any:
