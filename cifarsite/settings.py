@@ -177,6 +177,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+    # Kept open: where the disk is full the first one to open the file could not, and nobody could read.
+    DATABASES["default"]["CONN_MAX_AGE"] = 0 if TESTING else None
     # A file, not memory: connections of several threads to a database in memory share one cache,
     # where a locked table fails at once instead of waiting.
     DATABASES["default"]["TEST"] = {

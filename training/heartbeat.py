@@ -47,7 +47,8 @@ def _beat(name: str, queues: list[str]) -> None:
             leases.beat(name, queues, started_at)
         except DatabaseError:
             logger.warning("The heartbeat could not be written; it is tried again.")
-            connection.close()
+            # Not where it is only full: SQLite's file could not be opened again.
+            connection.close_if_unusable_or_obsolete()
         if _over.wait(settings.HEARTBEAT_SECONDS):
             break
     connection.close()

@@ -30,5 +30,5 @@ class Command(BaseCommand):
                 sweeper.sweep()
             except DatabaseError as error:
                 logger.warning("The sweep could not be done (%s); the next one tries again.", error)
-                connection.close()
+                connection.close_if_unusable_or_obsolete()
             time.sleep(options["every"])
