@@ -11,7 +11,7 @@ PRODUCTION = env SECRET_KEY=0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMN
 	DEBUG=false HTTPS=true ALLOWED_HOSTS=example.org CSRF_TRUSTED_ORIGINS=https://example.org
 TESTS =
 
-.PHONY: help run test faults check format bench install-dev
+.PHONY: help run test faults check format bench fuzz install-dev
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s  %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,10 @@ format: install-dev  ## put the code into the checked style
 
 bench: install-dev  ## measure, each figure against its peer; writes benchmarks/results/*.json
 	$(BIN)/python -m benchmarks
+
+fuzz:  ## try strange bytes on what reads them, two minutes each (FUZZ='zip_reader 600')
+	@$(BOOTSTRAP) install requirements-fuzz.txt
+	$(BIN)/python -m fuzzing $(FUZZ)
 
 install-dev:
 	@$(BOOTSTRAP) install requirements-dev.txt

@@ -7,7 +7,7 @@ import binascii
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -42,10 +42,18 @@ class Order:
         return rows.order_by(f"{sign}{self.field}", f"{sign}photo_id")
 
 
+def _read_time(text: str) -> datetime:
+    """A time with its zone, in UTC: one at the edge of the calendar overflows here, not in the database."""
+    at = datetime.fromisoformat(text)
+    if timezone.is_naive(at):
+        raise ValueError(text)
+    return at.astimezone(UTC)
+
+
 # By the name that stands in the address; those by confidence leave out what has no answer.
 ORDERS = {
-    "": Order("photo_created_at", True, datetime.fromisoformat),
-    "oldest": Order("photo_created_at", False, datetime.fromisoformat),
+    "": Order("photo_created_at", True, _read_time),
+    "oldest": Order("photo_created_at", False, _read_time),
     "surest": Order("confidence", True, float),
     "least_sure": Order("confidence", False, float),
 }
@@ -248,10 +256,9 @@ def _decode(cursor: str, order: Order) -> tuple[bool, tuple[Any, uuid.UUID]]:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         key, photo_id = text[1:].split("|")
         place = order.read(key), uuid.UUID(photo_id)
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, OverflowError, binascii.Error) as error:
         raise BadCursor("This page link is damaged: go back to the first page.") from error
-    naive = isinstance(place[0], datetime) and timezone.is_naive(place[0])
-    if text[0] not in (NEWER, OLDER) or naive or place[0] != place[0]:
+    if text[0] not in (NEWER, OLDER) or place[0] != place[0]:
         raise BadCursor("This page link is damaged: go back to the first page.")
     return text[0] == NEWER, place
 

@@ -69,6 +69,40 @@ def fill(route: str, values: dict[str, Any]) -> str:
     return "/" + path.replace("^", "").replace("$", "")
 
 
+def make_objects(owner: User, reviewed_person: User, requester: User) -> dict[str, Any]:
+    """Objects: the word in own("...") and staff("...") of the table, and whose id it stands for."""
+    photo, gone, reviewed = (
+        upload_photo(person, cast("BinaryIO", image_file())) for person in (owner, owner, reviewed_person)
+    )
+    for stored in (photo, gone, reviewed):
+        answer(stored)
+    Photo.objects.filter(pk=gone.pk).update(deleted_at=timezone.now())
+    set_consent(reviewed.owner, True)
+    correct(reviewed, reviewed.owner, "dog")
+    key = {"name": "key", "credential": {}}
+    TOTP.activate(owner, generate_totp_secret())
+    RecoveryCodes.activate(owner)
+    Explanation.objects.create(
+        prediction=photo.prediction,
+        status=Explanation.Status.DONE,
+        maps={"cat": [[1.0, 0.0], [0.0, -1.0]]},
+        pictures=image_bytes("PNG"),
+        has_pictures=True,
+    )
+    return {
+        "photo": photo.pk,
+        "answer": photo.prediction.pk,
+        "deleted_photo": gone.pk,
+        "reviewed_photo": reviewed.pk,
+        "batch": create_batch(owner, zipped(photos(1)), filename="a.zip").pk,
+        "upload": resumable.begin(owner, filename="a.zip", size=9, fingerprint="1").pk,
+        "token": make_token(owner, scopes=["read"])[0].pk,
+        "key": Authenticator.objects.create(user=owner, type="webauthn", data=key).pk,
+        "model": install_pretrained()[0].pk,
+        "job": jobs.request_training(recipe="fast_cnn", parameters={}, by=requester).pk,
+    }
+
+
 @override_settings(API_RATE_BURST=1_000_000, API_RATE_SUSTAINED=1_000_000, ACCOUNT_RATE_LIMITS=False)
 class WalkTests(ApiTestCase):
     """Alice owns everything that has an owner; Dora lets her photo be reviewed."""
@@ -86,38 +120,7 @@ class WalkTests(ApiTestCase):
     def setUpTestData(cls) -> None:
         super().setUpTestData()
         cls.root = make_user("root", is_staff=True, is_superuser=True)
-        photo, gone, reviewed = (
-            upload_photo(owner, cast("BinaryIO", image_file()))
-            for owner in (cls.alice, cls.alice, make_user("dora"))
-        )
-        for stored in (photo, gone, reviewed):
-            answer(stored)
-        Photo.objects.filter(pk=gone.pk).update(deleted_at=timezone.now())
-        set_consent(reviewed.owner, True)
-        correct(reviewed, reviewed.owner, "dog")
-        key = {"name": "key", "credential": {}}
-        TOTP.activate(cls.alice, generate_totp_secret())
-        RecoveryCodes.activate(cls.alice)
-        Explanation.objects.create(
-            prediction=photo.prediction,
-            status=Explanation.Status.DONE,
-            maps={"cat": [[1.0, 0.0], [0.0, -1.0]]},
-            pictures=image_bytes("PNG"),
-            has_pictures=True,
-        )
-        # Objects: the word in own("...") and staff("...") of the table, and whose id it stands for.
-        cls.objects = {
-            "photo": photo.pk,
-            "answer": photo.prediction.pk,
-            "deleted_photo": gone.pk,
-            "reviewed_photo": reviewed.pk,
-            "batch": create_batch(cls.alice, zipped(photos(1)), filename="a.zip").pk,
-            "upload": resumable.begin(cls.alice, filename="a.zip", size=9, fingerprint="1").pk,
-            "token": make_token(cls.alice, scopes=["read"])[0].pk,
-            "key": Authenticator.objects.create(user=cls.alice, type="webauthn", data=key).pk,
-            "model": install_pretrained()[0].pk,
-            "job": jobs.request_training(recipe="fast_cnn", parameters={}, by=cls.charlie).pk,
-        }
+        cls.objects = make_objects(cls.alice, make_user("dora"), cls.charlie)
 
     def setUp(self) -> None:
         site_cache.clear()

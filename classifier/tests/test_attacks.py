@@ -42,7 +42,7 @@ class SignInTests(SiteTestCase):
         session = self.client.session
         session["planted"] = True
         session.save()
-        before = session.session_key
+        before = str(session.session_key)
         self.client.cookies[settings.SESSION_COOKIE_NAME] = before
         self.log_in()
         after = self.client.session.session_key

@@ -56,11 +56,25 @@ def check_model_file(path: str | Path) -> None:
     Raises:
         UnsafeModelFile: it is no Keras archive, has other members, asks for code, or is too large.
     """
+    _check_size(look_into(path))
+
+
+def look_into(path: str | Path) -> dict[str, Any]:
+    """The first part of the check, without Keras: members, what the description asks for, weights.
+
+    Returns:
+        The description.
+
+    Raises:
+        UnsafeModelFile: see ``check_model_file``.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             config, weights = _read_members(archive)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise UnsafeModelFile(
+    except Exception as error:
+        if isinstance(error, UnsafeModelFile):
+            raise
+        raise UnsafeModelFile(  # a forged archive makes zipfile raise anything
             f"{Path(path).name} is no .keras file ({error}): use a model that this site has trained."
         ) from error
     try:
@@ -72,7 +86,7 @@ def check_model_file(path: str | Path) -> None:
             raise
         raise UnsafeModelFile(f"{Path(path).name} has a damaged description: {error}.") from error
     _check_weights(weights)
-    _check_size(described)
+    return described if isinstance(described, dict) else {}
 
 
 def _read_members(archive: zipfile.ZipFile) -> tuple[bytes, bytes]:
