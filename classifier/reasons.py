@@ -20,7 +20,9 @@ from classifier.models import CLASS_CHOICES, Explanation, Prediction
 CLOSE = 0.1
 # Nats: a factor of 1.28. Weaker spots decide nothing.
 WEAK = 0.25
-# By how much the nearest image may be less alike than usual, and still be called near.
+# By how much the nearest image may be less alike than usual, and still be called near. Of 46 photos
+# set apart for choosing, with photo_net: one in ten of those of the ten things falls below, and four
+# in five of those of other things.
 USUAL = 0.9
 
 

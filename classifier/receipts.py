@@ -7,15 +7,14 @@ from typing import Any
 from classifier.crops import stored_crop
 from classifier.models import Prediction
 
+# The judge's settings that make probabilities of what the model says; its others make the verdict.
+CALIBRATION = ("temperature", "rise", "fall", "shift")
 # What the model's judge found out about this very photo; the rest of it are its settings.
 FOUND = ("score", "labels")
 
 
 def receipt_of(prediction: Prediction) -> dict[str, Any]:
-    """The receipt of a finished answer, JSON-able; ``prediction`` with its model loaded.
-
-    ``thresholds`` are the settings of the verdict besides the temperature.
-    """
+    """The receipt of a finished answer, JSON-able; ``prediction`` with its model loaded."""
     settings = {name: value for name, value in prediction.receipt.items() if name not in FOUND}
     part = stored_crop(prediction.crop)
     return {
@@ -23,7 +22,7 @@ def receipt_of(prediction: Prediction) -> dict[str, Any]:
         "preprocessing": prediction.preprocessing,
         "input_sha256": prediction.input_sha256,
         "crop": part and part.shares,
-        "temperature": settings.pop("temperature", None),
+        "calibration": {name: settings.pop(name) for name in CALIBRATION if name in settings},
         "thresholds": settings,
         "score": prediction.receipt.get("score"),
         "labels": prediction.receipt.get("labels", []),

@@ -77,8 +77,9 @@ class Receipt(Schema):
     )
     input_sha256: str = Field(description="Of the pixels that the model saw, and their size.")
     crop: CropShares | None = Field(description="The part that was looked at; null: the whole photo.")
-    temperature: float | None = Field(
-        description="The calibration: logits are divided by it.", examples=[0.7]
+    calibration: dict[str, float] = Field(
+        description="Logits are divided by `temperature`; `rise`, `fall` and `shift` then bend the highest.",
+        examples=[{"temperature": 0.7, "rise": 1.0, "fall": 1.0, "shift": 0.0}],
     )
     thresholds: dict[str, Any] = Field(description="The verdict's settings.")
     score: float | None = Field(description="How much the photo is like the ten; higher is more.")

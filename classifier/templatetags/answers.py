@@ -65,9 +65,12 @@ def receipt_lines(prediction: Prediction) -> list[tuple[Any, Any, bool]]:
         (_("Way from photo to input"), receipt["preprocessing"], True),
         (_("Input's pixels, sha256"), receipt["input_sha256"], True),
         (_("Looked at"), _part_in_words(part) if part else _("the whole photo"), False),
-        (_("Calibration, temperature"), _figure(receipt["temperature"]), False),
     ]
     names = {
+        "temperature": _("Calibration, temperature"),
+        "rise": _("Calibration, rise of the bend"),
+        "fall": _("Calibration, fall of the bend"),
+        "shift": _("Calibration, shift of the bend"),
         "set_threshold": _("A label is likely from this probability on"),
         "score_threshold": _("None of the ten below this score"),
         "rise": _("Calibration, rise"),
@@ -75,7 +78,7 @@ def receipt_lines(prediction: Prediction) -> list[tuple[Any, Any, bool]]:
         "shift": _("Calibration, shift"),
         "score_kind": _("How the score is made"),
     }
-    for name, value in receipt["thresholds"].items():
+    for name, value in {**receipt["calibration"], **receipt["thresholds"]}.items():
         lines.append((names.get(name, name.replace("_", " ").capitalize()), _figure(value), False))
     if receipt["score"] is not None:
         lines.append((_("This photo's score"), _figure(receipt["score"]), False))

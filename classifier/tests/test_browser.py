@@ -61,6 +61,7 @@ class Site:
         self.url = f"http://localhost:{self.port}"
         self.log = folder / "log"
         environment = {**os.environ, "VAR_DIR": str(folder / "var"), "PORT": str(self.port)}
+        environment["NEIGHBOUR_IMAGES"] = "200"
         for name in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "BROKER_URL", "EMAIL_URL"):
             environment.pop(name, None)
         with self.log.open("wb") as log:
@@ -267,9 +268,52 @@ def test_without_javascript_the_whole_way_is_open(site: Site, browser: Browser, 
     page.locator(".tile-link").first.click()
     # The page reloads itself until the answer is there.
     expect(page.locator(".bars tbody tr")).to_have_count(10, timeout=60_000)
+    page.get_by_text("Point at the object and ask again").click()
+    page.get_by_role("button", name="Left half").click()
+    expect(page.locator("#earlier")).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Show why").click()
+    expect(page.locator(".heat-map").first).to_be_visible(timeout=60_000)
     page.get_by_role("button", name="Delete this photo").click()
     page.get_by_role("button", name="Undo").click()
     expect(page.locator(".toast-note")).to_contain_text("1 photo is back")
+    context.close()
+
+
+def test_a_part_is_pointed_at_and_the_answer_explained(site: Site, browser: Browser, person: Any) -> None:
+    context = browser.new_context(
+        base_url=site.url, storage_state=person, viewport={"width": 1000, "height": 900}
+    )
+    faults = watched(context)
+    page = context.new_page()
+    page.goto("/history/")
+    page.locator(".tile-link").last.click()
+    page.get_by_text("Point at the object and ask again").click()
+    frame = page.locator("#crop-tool")
+    expect(frame).to_be_visible()
+    box = frame.bounding_box()
+    assert box
+    # The photo is 4:3 and fills the frame's width, so shares of the frame are shares of the photo.
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.8 * box["height"], steps=4)
+    page.mouse.up()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowUp")
+    for name, value in (("left", 22), ("top", 30), ("width", 50), ("height", 48)):
+        assert abs(float(page.locator(f"#crop-{name}").input_value()) - value) < 0.6, name
+    assert Axe().run(page).violations_count == 0
+    page.keyboard.press("Enter")
+    expect(page.locator("#earlier")).to_be_visible(timeout=60_000)
+    expect(page.locator(".part-mark")).to_be_visible()
+    page.get_by_role("button", name="Show why").press("Enter")
+    expect(page.locator("#why-title")).to_be_focused()
+    expect(page.locator(".heat-map").first).to_be_visible(timeout=60_000)
+    expect(page.locator("#why-news")).not_to_be_empty()
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+    assert faults == []
     context.close()
 
 

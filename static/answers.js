@@ -1,3 +1,10 @@
+// The result page. Whoever pressed 'Show why' goes on from the heading: the button is gone.
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.requestConfig.verb === "post" && document.activeElement === document.body) {
+    document.getElementById("why-title")?.focus({ preventScroll: true });
+  }
+});
+
 // A frame on the photo: drawn, moved and sized with a pointer or the arrow keys. The form's four
 // numbers, in percent of the photo's sides, hold what it shows; without this script they are typed in.
 document.addEventListener("DOMContentLoaded", () => {
