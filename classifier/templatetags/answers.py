@@ -21,9 +21,15 @@ register = template.Library()
 
 
 @register.simple_tag
-def hints_for(photo: Photo) -> list[str]:
-    """What may stand in the way of a good answer, as sentences; see ``classifier.image_quality``."""
+def hints_for(photo: Photo, prediction: Prediction) -> list[str]:
+    """What may stand in the way of a good answer, as sentences; see ``classifier.image_quality``.
+
+    Whether the object is small cannot be told reliably (docs/experiments.md). But small ones are
+    seldom recognised: so where the whole photo was not, the hint says what then helps.
+    """
     hints = []
+    if prediction.verdict != Prediction.Verdict.RECOGNISED and not prediction.crop:
+        hints.append(_("If the object is small in the photo, point at it and ask again."))
     if photo.brightness is not None and photo.brightness < DARK:
         hints.append(_("The photo is dark. With more light the answer would be more reliable."))
     if photo.sharpness is not None and photo.sharpness < BLURRED:
@@ -68,9 +74,6 @@ def receipt_lines(prediction: Prediction) -> list[tuple[Any, Any, bool]]:
     ]
     names = {
         "temperature": _("Calibration, temperature"),
-        "rise": _("Calibration, rise of the bend"),
-        "fall": _("Calibration, fall of the bend"),
-        "shift": _("Calibration, shift of the bend"),
         "set_threshold": _("A label is likely from this probability on"),
         "score_threshold": _("None of the ten below this score"),
         "rise": _("Calibration, rise"),

@@ -107,6 +107,16 @@ class PhotoPageTests(SiteTestCase):
         self.assertContains(page, "The photo is dark.")
         self.assertContains(page, "The photo looks blurred.")
 
+    def test_it_suggests_to_point_at_the_object_where_none_was_recognised(self) -> None:
+        words = "point at it and ask again"
+        answer(self.photo)
+        self.assertNotContains(self.client.get(self.url), words)
+        for verdict in ("unsure", "none_of_the_ten"):
+            answer(self.photo, verdict=verdict)
+            self.assertContains(self.client.get(self.url), words)
+        self.photo.predictions.update(crop=[0.1, 0.1, 0.5, 0.5])
+        self.assertNotContains(self.client.get(self.url), words)
+
     def test_the_number_of_queries_is_bounded(self) -> None:
         answer(self.photo)
         with self.assertNumQueries(14):
