@@ -97,6 +97,7 @@ PAGES: dict[str, Access] = {
     "review/skipped/": staff(),
     "review/<uuid:pk>/": staff("reviewed_photo"),
     "datasets/": staff(),
+    "drift/": staff(),
     "account/": signed_in(),
     "account/numbers/": signed_in(),
     "account/export/": signed_in(),
@@ -117,6 +118,7 @@ PAGES: dict[str, Access] = {
 }
 
 MODELS_AND_TRAINING: dict[str, Access] = {
+    "verdicts/": anyone(),
     "models/": signed_in(),
     "models/rollback/": staff(),
     "models/<int:pk>/": signed_in("model"),
