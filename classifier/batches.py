@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 
 from classifier import exports
 from classifier.archives import ArchiveRefused, Entry, Refused, archive_limits, open_archive
-from classifier.models import CLASS_CHOICES, Batch, BatchItem, Prediction, User
+from classifier.models import CLASS_CHOICES, Batch, BatchItem, Prediction, User, archive_path
 from classifier.predictions import wake
 from classifier.stored_files import remove_files
 from classifier.uploads import clean_filename
@@ -106,7 +106,8 @@ def create_batch(
             BatchItem.objects.bulk_create(_items(batch, entries, labels, folders_are_truth), batch_size=500)
             transaction.on_commit(wake_unpacking)
     except BaseException as error:
-        remove_files([batch.archive.name])
+        # Where it failed half way, the name is not noted yet.
+        remove_files([batch.archive.name or archive_path(batch, "")])
         if is_full(error):
             raise StorageFull() from error
         raise

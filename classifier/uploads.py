@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from classifier import day_counts
 from classifier.decoder import DecoderUnavailable, check_isolated
 from classifier.image_checks import CheckedImage, ImageRefused
-from classifier.models import Photo, Prediction, User
+from classifier.models import Photo, Prediction, User, display_path, input_path, thumbnail_path
 from classifier.names import note_words
 from classifier.predictions import request_prediction, waiting
 from classifier.stored_files import remove_files
@@ -140,7 +140,9 @@ def store_photo(
             if record:
                 record(photo)
     except BaseException as error:
-        remove_files(written)
+        # The one at which it failed too: a full disk leaves a part of it.
+        begun = (display_path(photo, ""), thumbnail_path(photo, ""), input_path(prediction, ""))
+        remove_files(dict.fromkeys([*written, *begun]))
         if is_full(error):
             raise ImageRefused(
                 "storage_full",

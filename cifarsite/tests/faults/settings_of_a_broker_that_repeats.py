@@ -2,6 +2,7 @@
 
 from cifarsite.settings import *  # noqa: F403
 from cifarsite.settings import CELERY_BROKER_TRANSPORT_OPTIONS as OPTIONS
+from cifarsite.settings import LOGGING
 
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     **OPTIONS,
@@ -12,3 +13,5 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "unacked_mutex_expire": 1,
 }
 CELERY_TASK_ACKS_LATE = True
+# Each time that a message arrives is a line of the log.
+LOGGING = {**LOGGING, "loggers": {**LOGGING["loggers"], "celery.worker.strategy": {"level": "INFO"}}}
