@@ -83,7 +83,7 @@ def test_a_redis_that_forgets_everything_loses_no_job(sites, redis: Redis, cifar
     redis.kill()
     redis.start()
     started = time.monotonic()
-    wait_until(lambda: states(site) == ["succeeded"] * 6, "six jobs", 600)
+    wait_until(lambda: states(site) == ["succeeded"] * 6, "six jobs", 1200)
     measured(f"1 running, 5 queued: 6 of 6 done {time.monotonic() - started:.0f} s after its return")
     assert events(site, "started") == 6
     assert site.one("SELECT count(*) FROM training_modelversion WHERE job_id IS NOT NULL") == 6
