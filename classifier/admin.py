@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from classifier import admin_batches, admin_corrections, admin_explanations, admin_people  # noqa: F401 - they register tables
 from classifier.admin_exports import Exported, PhotoRows, PredictionRows
 from classifier.admin_looks import Looks, OnlySeen, thumbnail, way_to
+from classifier.admin_search import SearchedByName
 from classifier.audit import record
 from classifier.history import delete_photos, restore_photos
 from classifier.models import Photo, Prediction, User
@@ -70,7 +71,7 @@ class PredictionInline(AnswerColumns, ReadOnly, TabularInline):
 
 
 @admin.register(Photo)
-class PhotoAdmin(Looks, Exported, NoAddOrChange, LargeTableAdmin):
+class PhotoAdmin(SearchedByName, Looks, Exported, NoAddOrChange, LargeTableAdmin):
     list_display = (
         "picture",
         "filename",
@@ -87,9 +88,9 @@ class PhotoAdmin(Looks, Exported, NoAddOrChange, LargeTableAdmin):
     number_field = ""
     uuid_field = "pk"
     digest_field = "pixel_sha256"
-    search_fields = ("filename__istartswith", "owner__username__exact")
+    search_fields = ("owner__username__exact",)  # and see SearchedByName
     search_help_text = gettext_lazy(
-        "The beginning of a file name, a whole user name, a photo's id, or the sha256 of its pixels."
+        "Words of a file name, a whole user name, a photo's id, or the sha256 of its pixels."
     )
     actions = ("restore_selected",)
     resource_classes = (PhotoRows,)
@@ -193,7 +194,7 @@ class ModelFilter(admin.SimpleListFilter):
 
 
 @admin.register(Prediction)
-class PredictionAdmin(OnlySeen, AnswerColumns, Exported, ReadOnly, LargeTableAdmin):
+class PredictionAdmin(SearchedByName, OnlySeen, AnswerColumns, Exported, ReadOnly, LargeTableAdmin):
     list_display = (
         "id",
         "picture",
@@ -223,9 +224,10 @@ class PredictionAdmin(OnlySeen, AnswerColumns, Exported, ReadOnly, LargeTableAdm
     list_select_related = ("photo", "owner", "model")
     uuid_field = "photo"
     digest_field = "input_sha256"
-    search_fields = ("photo__filename__istartswith", "owner__username__exact")
+    search_fields = ("owner__username__exact",)  # and see SearchedByName
+    photo_field = "photo"
     search_help_text = gettext_lazy(
-        "A prediction's number, a photo's id, the beginning of a file name, or a whole user name."
+        "A prediction's number, a photo's id, words of a file name, or a whole user name."
     )
     resource_classes = (PredictionRows,)
     fieldsets = (

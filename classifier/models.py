@@ -333,7 +333,9 @@ class DriftAlert(models.Model):
 class NameWord(models.Model):
     """A word of a photo's file name, so that names are found by an index; see ``classifier.names``."""
 
-    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+", verbose_name=_("owner"))
+    owner = models.ForeignKey(
+        User, on_delete=models.CASCADE, related_name="+", verbose_name=_("owner"), db_index=False
+    )
     photo = models.ForeignKey(
         Photo, on_delete=models.CASCADE, related_name="name_words", verbose_name=_("photo"), db_index=False
     )
@@ -347,7 +349,13 @@ class NameWord(models.Model):
                 # PostgreSQL alone looks at these: beginnings are found whatever the collation is.
                 opclasses=["int8_ops", "varchar_pattern_ops", "uuid_ops"],
                 name="nameword_search",
-            )
+            ),
+            # The admin's search, in everybody's photos.
+            models.Index(
+                fields=["word", "photo"],
+                opclasses=["varchar_pattern_ops", "uuid_ops"],
+                name="nameword_anybody",
+            ),
         ]
         verbose_name = _("word of a file name")
         verbose_name_plural = _("words of file names")

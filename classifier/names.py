@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import connection
 from django.db.models import Exists, F, OrderBy, OuterRef, Q, QuerySet
@@ -48,10 +49,10 @@ def note_words(photos: Iterable[Photo]) -> None:
 
 def search(rows: QuerySet[Prediction], owner: User, text: str) -> QuerySet[Prediction]:
     """Those of a person's photos whose names have words that begin like all the words of ``text``."""
-    wanted = re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text).casefold())[:WORDS_A_SEARCH]
+    wanted = _wanted(text)
     if not wanted:
         return rows.none()
-    beginnings = [_begins(word[:WORD_LENGTH]) for word in wanted]
+    beginnings = [_begins(word) for word in wanted]
     mine = NameWord.objects.filter(owner=owner)
     found = [mine.filter(begins).values_list("photo_id", flat=True)[: FEW + 1] for begins in beginnings]
     counts = [ids.count() for ids in found]
@@ -64,6 +65,17 @@ def search(rows: QuerySet[Prediction], owner: User, text: str) -> QuerySet[Predi
     return rows
 
 
+def photos_named(text: str, limit: int = 1_000) -> list[Any]:
+    """Ids of anybody's photos with such a name, some of them where there are many; for the admin."""
+    words = sorted(_wanted(text), key=len, reverse=True)  # the longest is the rarest, as a rule
+    if not words:
+        return []
+    found = NameWord.objects.filter(_begins(words[0]))
+    for word in words[1:]:
+        found = found.filter(Exists(NameWord.objects.filter(_begins(word), photo=OuterRef("photo_id"))))
+    return list(found.values_list("photo_id", flat=True)[:limit])
+
+
 def sorted_anew(rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
     """The same order, but not through an index: for a few rows that a condition finds.
 
@@ -73,6 +85,11 @@ def sorted_anew(rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
     if not ways:
         return rows  # it is sorted so already
     return rows.order_by(*(OrderBy(Coalesce(F(name), F(name)), descending=down) for name, down in ways))
+
+
+def _wanted(text: str) -> list[str]:
+    words = re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text).casefold())
+    return [word[:WORD_LENGTH] for word in words[:WORDS_A_SEARCH]]
 
 
 def _begins(word: str) -> Q:

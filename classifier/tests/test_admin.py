@@ -443,3 +443,21 @@ class CountingManyRows(SiteTestCase):
             page = self.client.get("/admin/classifier/photo/")
         self.assertContains(page, "More than 3: these are the first ones.")
         self.assertEqual(page.context["cl"].result_count, 3)
+
+
+class SearchingNames(SiteTestCase):
+    def test_photos_and_answers_are_found_by_words_and_by_their_owner(self) -> None:
+        self.client.force_login(make_user("chief", is_staff=True, is_superuser=True))
+        beach, other = self.upload(name="IMG_2024 beach.jpg"), self.upload(self.bob, name="cat.jpg")
+        for term, found in (
+            ("beach", [beach]),
+            ("img bea", [beach]),
+            ("bob", [other]),
+            ("nothing", []),
+            ("_", []),
+        ):
+            with self.subTest(term):
+                photos = self.client.get("/admin/classifier/photo/", {"q": term}).context["cl"].queryset
+                self.assertEqual(list(photos), found)
+                answers = self.client.get("/admin/classifier/prediction/", {"q": term}).context["cl"].queryset
+                self.assertEqual([answer.photo for answer in answers], found)
