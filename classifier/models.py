@@ -196,6 +196,7 @@ class Prediction(Leased):
                 condition=Q(finished_at__isnull=False),
                 name="prediction_finished",
             ),
+            models.Index(fields=["id"], condition=Q(status="failed"), name="prediction_failed"),
             models.Index(
                 fields=["owner", "-photo_created_at", "-photo"],
                 condition=Q(is_current=True),
@@ -697,7 +698,12 @@ class Correction(models.Model):
         ]
         indexes = [
             models.Index(fields=["label"], condition=Q(state="proposed"), name="correction_open"),
-            models.Index(fields=["by", "created_at"], name="correction_months"),
+            models.Index(
+                fields=["by", "created_at"],
+                # PostgreSQL adds a person's answers up without looking at the rows.
+                include=["label", "predicted", "state"],
+                name="correction_answers",
+            ),
         ]
         verbose_name = _("correction")
         verbose_name_plural = _("corrections")

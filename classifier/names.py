@@ -59,7 +59,7 @@ def search(rows: QuerySet[Prediction], owner: User, text: str) -> QuerySet[Predi
     fewest = min(range(len(counts)), key=counts.__getitem__)
     for number, begins in enumerate(beginnings):
         if number == fewest and counts[fewest] <= FEW:
-            rows = sorted_anew(rows.filter(photo_id__in=list(found[fewest])))
+            rows = sorted_anew(rows.filter(photo_id__in=found[fewest]))
         else:
             rows = rows.filter(Exists(NameWord.objects.filter(begins, photo=OuterRef("photo_id"))))
     return rows

@@ -64,15 +64,16 @@ def numbers(user: User) -> Numbers:
     most = max(by_class.values(), default=0) or 1
     said = user.corrections.exclude(label=NOT_SURE).exclude(predicted="").order_by()
     agrees = Count("pk", filter=Q(label=F("predicted")))
-    months = said.annotate(month=TruncMonth("created_at")).values_list("month")
-    totals = said.aggregate(n=Count("pk"), agreeing=agrees, accepted=Count("pk", filter=Q(state="accepted")))
+    accepted = Count("pk", filter=Q(state="accepted"))
+    by_month = said.annotate(month=TruncMonth("created_at")).values_list("month").order_by("month")
+    rows = list(by_month.annotate(n=Count("pk"), agreeing=agrees, accepted=accepted))
     return Numbers(
         photos=sum(by_class.values()),
         counts=[(c, text, by_class.get(c, 0), by_class.get(c, 0) / most) for c, text in CLASS_CHOICES],
-        corrections=totals["n"],
-        agreeing=totals["agreeing"],
-        accepted=totals["accepted"],
-        months=list(months.annotate(n=Count("pk"), agreeing=agrees).order_by("month")),
+        corrections=sum(n for _month, n, _agreeing, _accepted in rows),
+        agreeing=sum(agreeing for _month, _n, agreeing, _accepted in rows),
+        accepted=sum(accepted for _month, _n, _agreeing, accepted in rows),
+        months=[(month, n, agreeing) for month, n, agreeing, _accepted in rows],
     )
 
 
