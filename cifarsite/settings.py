@@ -357,6 +357,7 @@ CELERY_TASK_ROUTES = {
     "classifier.tasks.predict": {"queue": "predict"},
     "classifier.tasks.explain": {"queue": "predict"},
     "classifier.tasks.predict_bulk": {"queue": "batch"},
+    "classifier.tasks.shadow": {"queue": "batch"},
     "classifier.tasks.unpack": {"queue": "batch"},
     "classifier.tasks.collect_neighbours": {"queue": "batch"},
     "classifier.tasks.*": {"queue": "default"},

@@ -16,7 +16,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from classifier import admin_batches, admin_corrections, admin_explanations, admin_people  # noqa: F401 - they register tables
+from classifier import (  # noqa: F401 - they register tables
+    admin_batches,
+    admin_corrections,
+    admin_explanations,
+    admin_people,
+    admin_second_looks,
+)
 from classifier.admin_exports import Exported, PhotoRows, PredictionRows
 from classifier.admin_looks import Looks, OnlySeen, thumbnail, way_to
 from classifier.admin_search import SearchedByName

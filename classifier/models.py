@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Q, Value
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -253,6 +253,14 @@ class Prediction(Leased):
     @property
     def is_over(self) -> bool:
         return self.status in (self.Status.DONE, self.Status.FAILED)
+
+    @property
+    def says(self) -> str:
+        """What the answer amounts to: a class or 'none_of_the_ten'; empty before there is one."""
+        if self.status != self.Status.DONE:
+            return ""
+        foreign = self.verdict == self.Verdict.NONE_OF_THE_TEN
+        return str(self.verdict) if foreign else self.label
 
     @property
     def ranked(self) -> list[tuple[str, Any, float]]:
@@ -762,3 +770,131 @@ class Consent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user}: {self.given}"
+
+
+class Shadow(models.Model):
+    """A challenger that is asked about live photos too, without answering anybody. See ``shadows``."""
+
+    model = models.ForeignKey(
+        ModelVersion, on_delete=models.CASCADE, related_name="shadows", verbose_name=_("model version")
+    )
+    started_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("started by")
+    )
+    started_at = models.DateTimeField(_("started at"), auto_now_add=True)
+    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
+    # The last prediction that was looked at: later ones are still to come.
+    cursor = models.BigIntegerField(_("cursor"), default=0, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            # One at a time, so that it never costs more than one model's time.
+            models.UniqueConstraint(Value(1), condition=Q(ended_at__isnull=True), name="one_shadow_at_a_time")
+        ]
+        verbose_name = _("shadow")
+        verbose_name_plural = _("shadows")
+
+    def __str__(self) -> str:
+        return f"{self.model}, {self.started_at:%Y-%m-%d}"
+
+
+class ShadowAnswer(Leased):
+    """What the challenger says of a photo that the champion has answered."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", _("waiting")
+        RUNNING = "running", _("being looked at")
+        DONE = "done", _("done")
+        FAILED = "failed", _("failed")
+
+    shadow = models.ForeignKey(
+        Shadow, on_delete=models.CASCADE, related_name="answers", verbose_name=_("shadow")
+    )
+    prediction = models.ForeignKey(
+        Prediction, on_delete=models.CASCADE, related_name="shadow_answers", verbose_name=_("live answer")
+    )
+    status = models.CharField(_("status"), max_length=8, choices=Status.choices, default=Status.QUEUED)
+    # A class, or 'none_of_the_ten': what people read.
+    live = models.CharField(_("the champion said"), max_length=15, choices=ANSWER_CHOICES, blank=True)
+    said = models.CharField(_("the challenger says"), max_length=15, choices=ANSWER_CHOICES, blank=True)
+    confidence = models.FloatField(_("confidence"), null=True, help_text=_("From 0 to 1."))
+    agrees = models.BooleanField(_("agrees"), null=True)
+    finished_at = models.DateTimeField(_("answered at"), null=True, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["shadow", "prediction"], name="one_shadow_answer"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["id"], condition=Q(status__in=["queued", "running"]), name="shadowanswer_open"
+            ),
+            models.Index(fields=["shadow", "agrees", "-id"], name="shadowanswer_agrees"),
+        ]
+        verbose_name = _("shadow answer")
+        verbose_name_plural = _("shadow answers")
+
+    def __str__(self) -> str:
+        return f"{self.live} / {self.said}"
+
+
+class Rerun(models.Model):
+    """Everybody's photos asked about again with today's champion, as bulk work. See ``reruns``."""
+
+    class State(models.TextChoices):
+        RUNNING = "running", _("running")
+        CANCELLED = "cancelled", _("cancelled")
+        DONE = "done", _("done")
+
+    model = models.ForeignKey(
+        ModelVersion, on_delete=models.CASCADE, related_name="reruns", verbose_name=_("model version")
+    )
+    started_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("started by")
+    )
+    state = models.CharField(_("state"), max_length=9, choices=State.choices, default=State.RUNNING)
+    # Answers up to ``last`` are renewed; those up to ``cursor`` have been asked for.
+    cursor = models.BigIntegerField(_("cursor"), default=0, editable=False)
+    last = models.BigIntegerField(_("last answer"), default=0, editable=False)
+    created_at = models.DateTimeField(_("started at"), auto_now_add=True)
+    finished_at = models.DateTimeField(_("finished at"), null=True, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["state"], condition=Q(state="running"), name="one_rerun_at_a_time"
+            )
+        ]
+        verbose_name = _("rerun")
+        verbose_name_plural = _("reruns")
+
+    def __str__(self) -> str:
+        return f"{self.model}, {self.created_at:%Y-%m-%d}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("classifier:rerun", args=[self.pk])
+
+
+class RerunItem(models.Model):
+    """One photo of a rerun: the answer before, and the one that renews it."""
+
+    rerun = models.ForeignKey(Rerun, on_delete=models.CASCADE, related_name="items", verbose_name=_("rerun"))
+    prediction = models.OneToOneField(
+        Prediction, on_delete=models.CASCADE, related_name="rerun_item", verbose_name=_("new answer")
+    )
+    before = models.CharField(_("before"), max_length=15, choices=ANSWER_CHOICES)
+    # Filled with the answer: a class, or 'none_of_the_ten'.
+    after = models.CharField(_("after"), max_length=15, choices=ANSWER_CHOICES, blank=True)
+    changed = models.BooleanField(_("changed"), null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["rerun", "changed", "-id"], name="rerunitem_changed")]
+        verbose_name = _("photo of a rerun")
+        verbose_name_plural = _("photos of reruns")
+
+    def __str__(self) -> str:
+        return f"{self.before} → {self.after}"

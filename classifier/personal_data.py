@@ -121,6 +121,22 @@ LINKS: dict[str, dict[str, Link]] = {
     "training.Promotion": {
         "by": Link("promotions", ("action", "promoted__name", "reason", "created_at"), stays=LEDGER)
     },
+    "training.Refusal": {
+        "by": Link("refused_promotions", ("model__name", "reason", "detail", "created_at"), stays=LEDGER)
+    },
+    "classifier.Shadow": {
+        "started_by": Link("shadows", ("model__name", "started_at", "ended_at"), stays=LEDGER)
+    },
+    "classifier.ShadowAnswer": {
+        "prediction__owner": Link(
+            "challengers_answers",
+            ("shadow", "prediction", "status", "live", "said", "confidence", "agrees", "finished_at"),
+        )
+    },
+    "classifier.Rerun": {"started_by": Link("reruns", ("model__name", "state", "created_at"), stays=LEDGER)},
+    "classifier.RerunItem": {
+        "prediction__owner": Link("renewed_answers", ("rerun", "prediction", "before", "after", "changed"))
+    },
     "training.DatasetVersion": {
         "created_by": Link("dataset_versions", ("name", "sha256", "created_at"), stays=LEDGER)
     },

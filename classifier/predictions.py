@@ -279,6 +279,7 @@ def _answer(rows: list[Prediction], champion: ModelVersion, predictor: Predictor
                 "preprocessing",
             ],
         )
+        _renew([row for row in readable if not row.is_current])
         day_counts.mark((row.owner_id, row.photo_created_at) for row in readable)
     if written == len(readable):  # else they are another worker's, who tells of them
         _tell(readable, rows[0].worker)
@@ -305,21 +306,47 @@ def _tell(rows: list[Prediction], worker: str) -> None:
         )
 
 
+def _renew(rows: list[Prediction]) -> None:
+    """Answers that stand in for older ones as soon as they are there; until then people see the old one.
+
+    A photo that its owner asked about in between keeps that answer.
+    """
+    mine = Prediction.objects.filter(claim=rows[0].claim, status=Status.DONE) if rows else None
+    for row in rows:
+        assert mine is not None
+        old = Prediction.objects.filter(photo=row.photo_id, is_current=True, pk__lt=row.pk)
+        old = old.filter(status__in=(Status.DONE, Status.FAILED))
+        says = old.values_list("owner_says", flat=True).first()
+        # Nothing got updated: its owner asked at the same moment.
+        if says is not None and mine.filter(pk=row.pk).exists() and old.update(is_current=False):
+            mine.filter(pk=row.pk).update(is_current=True, owner_says=says)
+
+
 def _open_of(rows: list[Prediction]) -> QuerySet[Prediction]:
     """Those of a claim that are still its owner's."""
     return Prediction.objects.filter(claim=rows[0].claim, status=Status.RUNNING)
 
 
 def _input_array(row: Prediction, preprocessing: str) -> np.ndarray:
-    """The stored model input; made anew from the display copy where the model wants another one."""
+    """The stored model input; made anew and kept where the model wants another one."""
+    made = model_input(row, preprocessing)
+    if row.preprocessing != preprocessing:
+        row.preprocessing = preprocessing
+        content, row.input_sha256 = encode_input(made)
+        row.input.save("", content, save=False)
+    return to_array(made)
+
+
+def model_input(row: Prediction, preprocessing: str) -> Image.Image:
+    """What a model sees of a photo: the stored input, or one made from the display copy.
+
+    Raises:
+        OSError, ValueError: a stored file cannot be read.
+    """
     if row.preprocessing == preprocessing:
         with row.input.open("rb") as file, Image.open(file, formats=["PNG"]) as image:
-            return to_array(image.convert("RGB"))
-    made = input_from_display(row.photo, stored_crop(row.crop), preprocessing)
-    row.preprocessing = preprocessing
-    content, row.input_sha256 = encode_input(made)
-    row.input.save("", content, save=False)
-    return to_array(made)
+            return image.convert("RGB")
+    return input_from_display(row.photo, stored_crop(row.crop), preprocessing)
 
 
 def _fail(row: Prediction, code: str, detail: str) -> None:

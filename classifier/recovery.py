@@ -23,8 +23,10 @@ from classifier import (
     people,
     predictions,
     rates,
+    reruns,
     resumable,
     retention,
+    shadows,
     unpacking,
 )
 from training import jobs, leases, neighbours, schedule, webhooks
@@ -59,6 +61,8 @@ def _schedule() -> dict[str, int]:
 RECOVERY: list[Part] = [
     predictions.recover,
     unpacking.recover,
+    shadows.recover,
+    reruns.feed,
     neighbours.recover,
     explanations.recover,
     jobs.recover_jobs,

@@ -9,7 +9,7 @@ from celery import shared_task
 from celery.signals import celeryd_after_setup, worker_process_init, worker_ready
 from django.db import DatabaseError
 
-from classifier import explanations, metrics, predictions, unpacking
+from classifier import explanations, metrics, predictions, reruns, shadows, unpacking
 from training import neighbours
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,9 @@ def predict(self: Any) -> int:
 def predict_bulk(self: Any) -> int:
     worker = self.request.hostname
     # Somebody who waits for an explanation does not wait for a whole batch too.
-    return predictions.predict_pending(worker, partial(explanations.explain_pending, worker))
+    answered = predictions.predict_pending(worker, partial(explanations.explain_pending, worker))
+    reruns.feed()
+    return answered
 
 
 @shared_task(bind=True)
@@ -45,6 +47,11 @@ def collect_neighbours(self: Any) -> int:
     made = neighbours.collect_pending(worker, answer_people)
     explanations.fill_in_left()
     return made
+
+
+@shared_task(bind=True)
+def shadow(self: Any) -> int:
+    return shadows.work(self.request.hostname)
 
 
 @shared_task(bind=True)

@@ -101,19 +101,27 @@ def predictor(version: ModelVersion) -> Predictor:
         raise
 
 
-@lru_cache(maxsize=2)
-def _loaded(pk: int, sha256: str, judge: str) -> Predictor:
+def load(version: ModelVersion) -> Predictor:
+    """The model, loaded anew; for whoever keeps it themselves.
+
+    Raises:
+        ModelFileError: see ``model_file``.
+    """
     from training.engine.model_files import UnsafeModelFile
     from training.engine.predictor import Predictor
     from training.engine.verdict import Judge
 
-    version = ModelVersion.objects.get(pk=pk)
     try:
-        made = Predictor(model_file(version), Judge.from_card(json.loads(judge)))
+        made = Predictor(model_file(version), Judge.from_card(version.card["judge"]))
     except UnsafeModelFile as error:
         raise ModelFileError(str(error)) from error
     made.warm_up()
     return made
+
+
+@lru_cache(maxsize=2)
+def _loaded(pk: int, sha256: str, judge: str) -> Predictor:
+    return load(ModelVersion.objects.get(pk=pk))
 
 
 def register(package: Package, *, job: TrainingJob | None, name: str = "") -> ModelVersion:

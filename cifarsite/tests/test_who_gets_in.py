@@ -30,7 +30,7 @@ from cifarsite.tests.access_table import HOW_TO, TABLE, Access, Who, access
 from classifier import resumable
 from classifier.batches import create_batch
 from classifier.corrections import correct, set_consent
-from classifier.models import Explanation, Photo, User
+from classifier.models import Explanation, Photo, Rerun, User
 from classifier.tests.archives import photos, zipped
 from classifier.tokens import make_token
 from classifier.uploads import upload_photo
@@ -98,7 +98,8 @@ def make_objects(owner: User, reviewed_person: User, requester: User) -> dict[st
         "upload": resumable.begin(owner, filename="a.zip", size=9, fingerprint="1").pk,
         "token": make_token(owner, scopes=["read"])[0].pk,
         "key": Authenticator.objects.create(user=owner, type="webauthn", data=key).pk,
-        "model": install_pretrained()[0].pk,
+        "model": (model := install_pretrained()[0]).pk,
+        "rerun": Rerun.objects.create(model=model).pk,
         "job": jobs.request_training(recipe="fast_cnn", parameters={}, by=requester).pk,
     }
 

@@ -30,13 +30,24 @@ from cifarsite.test import PASSWORD, SiteTestCase, answer, make_user
 from classifier import audit, batches, people, personal_data, resumable
 from classifier.corrections import accept, correct, freeze, set_consent
 from classifier.explanations import request_explanation
-from classifier.models import AuditEntry, Correction, IdempotentRequest, Photo, Prediction, User
+from classifier.models import (
+    AuditEntry,
+    Correction,
+    IdempotentRequest,
+    Photo,
+    Prediction,
+    Rerun,
+    RerunItem,
+    Shadow,
+    ShadowAnswer,
+    User,
+)
 from classifier.tests.archives import photos, zipped
 from classifier.tests.test_people import files_of
 from classifier.tokens import make_token
 from training import jobs
 from training.model_store import cifar10_version
-from training.models import JobEvent, ModelVersion, Promotion
+from training.models import JobEvent, ModelVersion, Promotion, Refusal
 
 # In every text that the person brought along: after the deletion it stands nowhere.
 CANARY = "kestrel"
@@ -147,6 +158,11 @@ class FullLife(SiteTestCase):
             name="m", recipe="r", sha256="1" * 64, size=1, preprocessing="squash32-v1", card={}
         )
         Promotion.objects.create(action="promote", promoted=model, by=person, reason="Better.")
+        Refusal.objects.create(model=model, by=person, reason="Better.", detail="It is not.")
+        shadow = Shadow.objects.create(model=model, started_by=person)
+        ShadowAnswer.objects.create(shadow=shadow, prediction=self.photo.prediction)
+        rerun = Rerun.objects.create(model=model, started_by=person)
+        RerunItem.objects.create(rerun=rerun, prediction=self.photo.prediction, before="cat")
         job = jobs.request_training(recipe="fast_cnn", parameters={}, by=person)
         JobEvent.objects.create(job=job, what="cancelled", by=person)
         ModelVersion.objects.update(dataset=cifar10_version("2" * 64))
