@@ -30,15 +30,15 @@ def make_version(name: str, seed: int, folder: Path, **fields: Any) -> ModelVers
     """A version with a real file: a tiny network that has learned for one short epoch."""
     import keras
 
+    from training.engine.package import saved
+
     keras.utils.set_random_seed(seed)
     labels = np.tile(np.arange(10, dtype=np.uint8), 40)
     model = RECIPE.build(small_training_data(), RECIPE.clean(), 40)
     model.fit(images(labels, seed), np.eye(10)[labels], epochs=3 + 6 * seed, batch_size=40, verbose=0)
-    path = folder / "model.keras"
-    model.save(path)
-    content = path.read_bytes()
+    content = saved(model)
     sha256 = hashlib.sha256(content).hexdigest()
-    path.rename(folder / f"{sha256}.keras")
+    (folder / f"{sha256}.keras").write_bytes(content)
     history = {"loss": [2.2, 1.9], "accuracy": [0.2, 0.4], "val_loss": [2.3, 2.0], "val_accuracy": [0.1, 0.3]}
     judge = {"temperature": 1.1, "set_threshold": 0.95, "score_threshold": -99.0}
     card = {"judge": judge, "history": history, "best_epoch": 2, "weights": 1234, "input_shape": [32, 32, 3]}
