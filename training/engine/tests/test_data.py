@@ -6,7 +6,9 @@ import pytest
 from training.engine.data import (
     CLASS_NAMES,
     DatasetError,
+    find_cifar10,
     load_cifar10,
+    read_training_images,
     split_training,
     stratified_split,
 )
@@ -107,3 +109,23 @@ def test_the_test_split_is_not_in_what_a_run_sees(binary):
 
 def test_class_names_are_in_cifars_order():
     assert " ".join(CLASS_NAMES) == "airplane automobile bird cat deer dog frog horse ship truck"
+
+
+def test_single_training_images_are_read_from_both_layouts(binary, tmp_path):
+    whole = load_cifar10(binary)
+    rows = [49_999, 3, 10_000, 3]
+    for folder in (binary, write_python(tmp_path, whole)):
+        images, labels = read_training_images(folder, rows)
+        np.testing.assert_array_equal(images, whole.x_train[rows])
+        np.testing.assert_array_equal(labels, whole.y_train[rows])
+
+
+def test_it_is_found_on_this_host_or_not_and_never_downloaded(binary, tmp_path, monkeypatch):
+    assert find_cifar10(binary.parent) is not None
+    assert find_cifar10(tmp_path) is None
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert find_cifar10() is None
+    kept = tmp_path / "datasets" / "cifar-10-batches-py-target" / "cifar-10-batches-py"
+    kept.mkdir(parents=True)
+    write_python(kept, load_cifar10(binary))
+    assert find_cifar10() is not None
