@@ -22,6 +22,7 @@ Prediction.objects.bulk_create([Prediction(photo=photo, owner=first.owner, photo
     priority=1, input=asked.input.name, input_sha256=asked.input_sha256, preprocessing=asked.preprocessing)
     for photo in photos], batch_size=500)
 """
+STEPS = "SELECT step + 10000 * (SELECT count(*) FROM training_epoch) FROM training_trainingjob"
 BULK_DONE = "SELECT count(*) FROM classifier_prediction WHERE priority = 1 AND status = 'done'"
 
 
@@ -61,18 +62,17 @@ def test_single_photos_are_answered_before_ten_thousand_that_wait(sites, tmp_pat
         "from training import jobs\n"
         "jobs.request_training(recipe='tiny', parameters={'epochs': 1000, 'batch_size': 100}, by=None)"
     )
-    running = "SELECT count(*) FROM training_epoch"
-    wait_until(lambda: site.one(running) > 0, "the training run's first epoch", 400)
+    wait_until(lambda: site.one(STEPS) > 0, "the training run's first steps", 400)
     site.shell("from classifier.predictions import wake; wake(1)")
     wait_until(lambda: site.one(BULK_DONE) > 0, "the first photos of the batch", 120)
-    done, epochs = site.one(BULK_DONE), site.one(running)
+    done, steps = site.one(BULK_DONE), site.one(STEPS)
     busy = waits(site, SINGLE)
     # Each of them overtook photos that were there before it ...
     left = BULK - site.one(BULK_DONE)
     assert left > 0
     # ... and neither the batch nor the run stood still for them.
     assert site.one(BULK_DONE) > done
-    wait_until(lambda: site.one(running) > epochs, "another epoch", 300)
+    wait_until(lambda: site.one(STEPS) > steps, "more steps of the run", 300)
     ratio = p95(busy) / p95(idle)
     measured(
         f"{SINGLE} single photos: p95 {1000 * p95(idle):.0f} ms idle, {1000 * p95(busy):.0f} ms with "
