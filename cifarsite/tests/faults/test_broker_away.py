@@ -43,6 +43,7 @@ def upload_while_away(
     assert site.tally() == Tally(photos=WARM + 101, lost=0, doubled=0)
 
 
+@pytest.mark.thorough
 def test_an_upload_while_redis_is_down(sites, redis: Redis, measured) -> None:
     site = sites(broker=redis.url, CACHE_URL=redis.url)
     upload_while_away(site, redis.kill, redis.start, measured)
@@ -53,6 +54,7 @@ def test_an_upload_while_redis_is_frozen(sites, redis: Redis, measured) -> None:
     upload_while_away(site, redis.freeze, redis.thaw, measured)
 
 
+@pytest.mark.thorough
 def test_an_upload_while_the_folder_of_messages_is_gone(sites, measured) -> None:
     site = sites()
     messages = site.folder / "broker" / "messages"

@@ -28,6 +28,7 @@ def test_four_writers_at_once_never_find_sqlite_locked(sites, measured) -> None:
     assert total == WRITERS * TIMES
 
 
+@pytest.mark.thorough
 def test_a_postgresql_that_is_killed_in_mid_batch_loses_nothing(sites, postgres, redis, measured) -> None:
     site: Site = sites(database=postgres.url, broker=redis.url, PREDICTION_BATCH=8)
     site.start_web()

@@ -47,6 +47,7 @@ def states(site: Site) -> list[str]:
     return [state for (state,) in site.rows("SELECT state FROM training_trainingjob ORDER BY id")]
 
 
+@pytest.mark.thorough
 def test_a_message_that_redis_hands_out_again_during_the_job_is_one_run(
     sites, redis: Redis, cifar10: Path, measured
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_message_that_redis_hands_out_again_during_the_job_is_one_run(
     assert site.one("SELECT count(*) FROM training_modelversion WHERE job_id IS NOT NULL") == 1
 
 
+@pytest.mark.thorough
 def test_a_redis_that_forgets_everything_loses_no_job(sites, redis: Redis, cifar10: Path, measured) -> None:
     """One runs and five wait when it is killed; it comes back empty."""
     site = training_site(sites, redis, cifar10)
