@@ -322,6 +322,8 @@ EXTRA_RECIPES = env.list("EXTRA_RECIPES", default=[])
 PREDICTION_BATCH = number("PREDICTION_BATCH", 64, 1)
 # On how many images of a set a report tries each distortion; 0: on none.
 REPORT_DISTORTED_IMAGES = number("REPORT_DISTORTED_IMAGES", 1_000)
+# On how many images of each kind that no camera took (noise, text, colours, screens) verdicts are tried.
+MADE_UP_IMAGES = number("MADE_UP_IMAGES", 150, 1)
 # Among how many training images the nearest to a photo are looked for; 0: all that trained the model.
 NEIGHBOUR_IMAGES = number("NEIGHBOUR_IMAGES", 0)
 

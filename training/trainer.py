@@ -127,7 +127,7 @@ def _train(
     folder = jobs.run_folder(job) / "checkpoints"
     fitted = fit(recipe, data, values, callbacks=[recorder], checkpoint_folder=folder)
     recorder.say(f"Epoch {fitted.best_epoch} was the best; now the test images.", phase="measuring")
-    made = package(fitted, recipe, values, cifar, data, _photos())
+    made = package(fitted, recipe, values, cifar, data, _photos(), made_up_images=settings.MADE_UP_IMAGES)
     # Now, since the process has little time left once the job's row is closed.
     measured = _measure(made, cifar, recorder)
     early = recorder.stopping and len(fitted.history["loss"]) < int(values["epochs"])

@@ -56,6 +56,7 @@ def measure_trust(
         (see(predictor, data.x_val, version.preprocessing), data.y_val),
         (see(predictor, cifar.x_test, version.preprocessing), cifar.y_test),
         photos,
+        made_up_images=settings.MADE_UP_IMAGES,
     )
     card = version.card
     if "photos" in found and "note" in card.get("photos", {}):

@@ -13,6 +13,7 @@ from classifier import drift
 from classifier.corrections import correct
 from classifier.models import Correction, DriftAlert, DriftDay, Photo, Prediction
 from training.engine.data import CLASS_NAMES
+from training.models import ModelVersion
 
 
 def today() -> date:
@@ -120,6 +121,24 @@ class Weeks(SiteTestCase):
         DriftDay.objects.filter(day__gte=today() - timedelta(days=7)).delete()
         add_days(7, 1, bright=0.2)
         self.assertIn("not worthwhile yet", drift.advice(drift.compare(today()), 500))
+
+    def test_before_the_first_weeks_are_over_verdicts_are_held_against_validation(self) -> None:
+        add_days(7, 1, none=0.4)
+        self.assertEqual(drift.compare(today()).source, "")
+        counts = {"recognised": 2_200, "unsure": 175, "none_of_the_ten": 125}
+        ModelVersion.objects.create(
+            name="live",
+            recipe="tiny",
+            sha256="1" * 64,
+            size=1,
+            preprocessing="squash32-v1",
+            card={"verdicts": {"validation": {"n": 2_500, "counts": counts}}},
+            is_champion=True,
+        )
+        found = drift.compare(today())
+        self.assertEqual(found.source, "validation")
+        self.assertEqual({finding.name for finding in found.findings}, {"none_of_the_ten", "unsure"})
+        self.assertEqual({finding.name for finding in found.changed}, {"none_of_the_ten"})
 
     def test_too_few_photos_say_nothing(self) -> None:
         add_days(40, 8)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +128,11 @@ def _between(first: Colour, second: Colour, share: float) -> Colour:
     return red, green, blue
 
 
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
 def _lines(
     image: Image.Image, box: tuple[int, int, int, int], ink: Colour, size: int, rng: np.random.Generator
 ) -> None:
@@ -136,9 +142,10 @@ def _lines(
         return
     area = Image.new("L", (right - left, bottom - top), 0)
     draw = ImageDraw.Draw(area)
-    font = ImageFont.load_default(size)
     letters = np.array(list(string.ascii_lowercase))
     for y in range(0, max(1, bottom - top - size), int(size * 1.4)):
         words = ["".join(rng.choice(letters, rng.integers(2, 10))) for _ in range(12)]
-        draw.text((0, y), " ".join(words).capitalize(), fill=255, font=font)
+        # What lies beyond the box is not drawn: even the narrowest letter is wider than a fifth of the size.
+        shown = " ".join(words).capitalize()[: 5 * (right - left) // size + 2]
+        draw.text((0, y), shown, fill=255, font=_font(size))
     image.paste(Image.new("RGB", area.size, ink), (left, top), area)

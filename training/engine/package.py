@@ -29,7 +29,7 @@ from training.engine.flops import forward_flops
 from training.engine.photo_set import PhotoSet
 from training.engine.predictor import Predictor
 from training.engine.recipe import Recipe
-from training.engine.trust import trust_figures
+from training.engine.trust import MADE_UP_IMAGES, trust_figures
 from training.engine.verdict import Judge
 
 CARD_FORMAT = 1
@@ -54,19 +54,22 @@ def package(
     cifar: Cifar10,
     data: TrainingData,
     photos: PhotoSet | None = None,
+    *,
+    made_up_images: int = MADE_UP_IMAGES,
 ) -> Package:
     """Save, calibrate on the validation part, and look at the test split, once.
 
     Args:
         cifar: for its test split and its hash; data: what the run was trained and validated on.
         photos: measured, too, where there are any; they choose nothing.
+        made_up_images: of each kind, see ``training.engine.made_up``.
     """
     content = saved(fitted.model)
     sha256 = hashlib.sha256(content).hexdigest()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         path.write_bytes(content)
-        judged = judge_and_measure(path, recipe.preprocessing, cifar, data, photos)
+        judged = judge_and_measure(path, recipe.preprocessing, cifar, data, photos, made_up_images)
     card = {
         "format": CARD_FORMAT,
         "recipe": recipe.name,
@@ -117,7 +120,12 @@ class Judged:
 
 
 def judge_and_measure(
-    path: Path, preprocessing: str, cifar: Cifar10, data: TrainingData, photos: PhotoSet | None = None
+    path: Path,
+    preprocessing: str,
+    cifar: Cifar10,
+    data: TrainingData,
+    photos: PhotoSet | None = None,
+    made_up_images: int = MADE_UP_IMAGES,
 ) -> Judged:
     """Fit calibration and thresholds to the validation part, then measure a ``.keras`` file."""
     predictor = Predictor(path)
@@ -130,7 +138,14 @@ def judge_and_measure(
     of_validation["ece_held_out"] = expected_calibration_error(held_out, data.y_val)
     seen = see(predictor, cifar.x_test, preprocessing)
     test = figures(seen.logits, cifar.y_test, fitted)
-    trusted = trust_figures(predictor, preprocessing, (validation, data.y_val), (seen, cifar.y_test), photos)
+    trusted = trust_figures(
+        predictor,
+        preprocessing,
+        (validation, data.y_val),
+        (seen, cifar.y_test),
+        photos,
+        made_up_images=made_up_images,
+    )
     card = {
         "judge": predictor.judge.settings(),
         "validation": of_validation,

@@ -21,8 +21,9 @@ from training.engine.photo_set import PhotoSet
 from training.engine.predictor import Predictor
 from training.engine.verdict import COVERAGE, FALSE_ALARMS, NONE_OF_THE_TEN, VERDICTS, Judge
 
+MADE_UP_IMAGES = 150
 # Other ones than those that the constants of the oddness were looked at with.
-MADE_UP_IMAGES, MADE_UP_SEED = 150, 2
+MADE_UP_SEED = 2
 RECALL = 0.95
 
 
@@ -32,15 +33,18 @@ def trust_figures(
     validation: tuple[Seen, NDArray[Any]],
     test: tuple[Seen, NDArray[Any]],
     photos: PhotoSet | None = None,
+    *,
+    made_up_images: int = MADE_UP_IMAGES,
 ) -> dict[str, Any]:
     """What the card keeps under ``verdicts`` and, where there are photos, under ``photos``.
 
     Args:
         predictor: with its judge; validation, test: what it saw, and the labels.
+        made_up_images: of each kind.
     """
     judge = predictor.judge
     strange = {
-        kind: see(predictor, made_up.make(kind, MADE_UP_IMAGES, MADE_UP_SEED), preprocessing)
+        kind: see(predictor, made_up.make(kind, made_up_images, MADE_UP_SEED), preprocessing)
         for kind in made_up.KINDS
     }
     test_scores = judge.scores(test[0].logits, test[0].oddness)

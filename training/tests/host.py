@@ -28,6 +28,7 @@ class Host:
             "LEASE_SECONDS": "4",
             "TRAINING_NICE": "0",
             "REPORT_DISTORTED_IMAGES": "10",
+            "MADE_UP_IMAGES": "3",
             "EMAIL_URL": "dummymail://",
             "DATABASE_URL": "",
             "BROKER_URL": "",

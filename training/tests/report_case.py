@@ -67,7 +67,8 @@ class ReportTestCase(SiteTestCase):
     @classmethod
     def setUpClass(cls) -> None:
         cls.models_dir = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        cls.enterClassContext(override_settings(MODELS_DIR=cls.models_dir, REPORT_DISTORTED_IMAGES=100))
+        small = {"REPORT_DISTORTED_IMAGES": 100, "MADE_UP_IMAGES": 5}
+        cls.enterClassContext(override_settings(MODELS_DIR=cls.models_dir, **small))
         super().setUpClass()
 
     @classmethod

@@ -28,6 +28,7 @@ def training_site(sites: Any, redis: Redis, cifar10: Path, **settings: str) -> S
         CIFAR10_DIR=cifar10,
         EXTRA_RECIPES="training.tests.tiny_recipe",
         REPORT_DISTORTED_IMAGES=10,
+        MADE_UP_IMAGES=3,
         **settings,
     )
     return site
