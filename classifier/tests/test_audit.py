@@ -1,11 +1,14 @@
 """The audit log is written once and tells nothing about people who are gone."""
 
 from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import RequestFactory
 
-from cifarsite.test import SiteTestCase
+from cifarsite.test import ApiTestCase, SiteTestCase
 from classifier.audit import client_address, forget_addresses, record
 from classifier.models import AuditEntry
+from training.models import ModelVersion
+from training.promotion import PromotionRefused, promote
 
 
 class AuditTests(SiteTestCase):
@@ -35,3 +38,48 @@ class AuditTests(SiteTestCase):
         self.assertEqual(client_address(request), "127.0.0.1")
         with self.settings(ALLAUTH_TRUSTED_PROXY_COUNT=1):
             self.assertEqual(client_address(request), "203.0.113.9")
+
+
+class OnRecordTests(ApiTestCase):
+    """Each kind of line that docs/security.md promises, by doing what it is about."""
+
+    def kinds(self) -> list[tuple[str, str, str]]:
+        rows = AuditEntry.objects.exclude(kind="token_made").order_by("pk")
+        return [(row.kind, row.by.username if row.by else "", row.detail) for row in rows]
+
+    def test_a_refused_page_and_a_wrong_token_are_noted_once_a_minute(self) -> None:
+        self.client.force_login(self.bob)
+        for _number in range(3):
+            self.client.get("/training/")
+        self.call("get", "photos", token="wrong")
+        self.call("post", "training-jobs", {}, token="bob")
+        self.assertEqual(
+            self.kinds()[:2],
+            [
+                ("access_refused", "bob", "403 GET /training/"),
+                ("access_refused", "bob", "401 GET /api/v1/photos"),
+            ],
+        )
+
+    def test_a_refused_file_is_noted_by_its_code(self) -> None:
+        self.client.force_login(self.alice)
+        self.client.post("/", {"file": SimpleUploadedFile("x.txt", b"text")})
+        self.call("post", "photos", {"file": SimpleUploadedFile("x.jpg", b"")}, token="bob")
+        self.assertEqual(
+            self.kinds(), [("upload_refused", "alice", "not_an_image"), ("upload_refused", "bob", "empty")]
+        )
+
+    def test_deleted_photos_are_counted(self) -> None:
+        photo, other = self.upload(), self.upload()
+        self.client.force_login(self.alice)
+        self.client.post(f"/photos/{photo.pk}/delete/")
+        self.call("delete", f"photos/{other.pk}")
+        self.assertEqual(self.kinds(), [("photos_deleted", "alice", "1")] * 2)
+
+    def test_a_refused_promotion_is_noted(self) -> None:
+        model = ModelVersion.objects.create(
+            name="m", recipe="r", sha256="0" * 64, size=1, preprocessing="squash32-v1", card={}
+        )
+        with self.assertRaises(PromotionRefused):
+            promote(model, by=self.charlie, reason="Better.")
+        self.assertEqual(self.kinds()[:1], [("promotion_refused", "charlie", f"model {model.pk}")])
