@@ -52,6 +52,16 @@ def nginx() -> str | None:
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
+def namespaces() -> str | None:
+    """``ip``, where this machine lets networks of one's own be made."""
+    found = shutil.which("ip") or shutil.which("ip", path="/usr/sbin:/sbin")
+    name = f"probe-{os.getpid()}"
+    if found and subprocess.run([found, "netns", "add", name], capture_output=True).returncode == 0:
+        subprocess.run([found, "netns", "del", name], capture_output=True)
+        return found
+    return None
+
+
 def cifar10_folder() -> Path | None:
     folder = Path(os.environ.get("CIFAR10_DIR") or ROOT / "var" / "cifar10" / "cifar-10-batches-bin")
     return folder if any(folder.glob("test_batch*")) else None
@@ -65,6 +75,7 @@ NEEDS: dict[str, tuple[Callable[[], Any], str]] = {
     "needs_redis": (redis_server, "redis-server is not installed"),
     "needs_postgres": (postgres_folder, "PostgreSQL's server is not installed"),
     "needs_nginx": (nginx, "nginx is not installed"),
+    "needs_namespaces": (namespaces, "this machine does not let network namespaces be made"),
     "needs_browser": (browser, "no Chromium is installed"),
     "needs_cifar10": (cifar10_folder, "CIFAR10_DIR names no folder with CIFAR-10's batches"),
     "needs_shared": (shared_folder, "the folder ../shared with test images is not there"),

@@ -97,6 +97,7 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
         "loggers": {
             # Django's own handlers would write such a line a second time, past the formatter above.
             "django": {"handlers": [], "propagate": True, "level": level},
+            "gunicorn.error": {"handlers": [], "propagate": True, "level": level},
             "django.server": {"handlers": [], "propagate": True, "level": level},
             # A line a request is for machines that keep them; somebody who reads along wants faults.
             "cifarsite.request_lines": {"level": level if as_json else "WARNING"},

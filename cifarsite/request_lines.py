@@ -54,7 +54,8 @@ class RequestLines:
         if route.strip("/") in QUIET and status < 400:
             return
         # Whoever it is was asked for by then, or is not needed: no query for the log's sake.
-        person = getattr(request, "_cached_user", None)
+        caller = getattr(request, "auth", None)  # whom a token belongs to
+        person = getattr(caller, "user", None) or getattr(request, "_cached_user", None)
         line = log.error if status >= 500 and status not in (503, 507) else log.info
         line(
             "request",

@@ -73,8 +73,13 @@ def on_one_machine(tmp_path: Path) -> Host:
 @pytest.fixture
 def in_production(tmp_path: Path, postgres_url: str, s3_server: str) -> Iterator[Host]:
     with new_database(postgres_url) as database:
-        settings: dict[str, Any] = {"DATABASE_URL": database, "STORAGE_URL": "s3://photos/backed-up"}
-        yield Host(tmp_path / "site", S3_ENDPOINT_URL=s3_server, **settings, **S3_KEYS)
+        settings: dict[str, Any] = {
+            "DATABASE_URL": database,
+            "STORAGE_URL": "s3://photos/backed-up",
+            **S3_KEYS,
+        }
+        settings["S3_ENDPOINT_URL"] = s3_server
+        yield Host(tmp_path / "site", **settings)
 
 
 @pytest.mark.slow

@@ -1,0 +1,243 @@
+"""Twice as many photos as the site can take, for minutes: what it says, what it keeps, what it weighs.
+
+    python -m benchmarks.load [SECONDS]      default 60; writes benchmarks/results/load.json
+
+The site is one of its own on this machine, as `make run` starts it: two web processes, a prediction
+worker, the sweeper, SQLite. First a few clients that each wait for their answer find out how many
+photos a second it accepts. Then twice as many are sent, whatever it answers. The load comes from the
+same machine and is paid for by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from cifarsite import supervisor
+from cifarsite.tests.hosts import Host
+from conftest import accepts, free_port, wait_until
+
+RESULTS = Path(__file__).parent / "results" / "load.json"
+CLIENTS = 6
+FACTOR = 2.0
+# A page that a person may ask for meanwhile: it has to be answered too.
+PAGE_EVERY = 1.0
+PATIENCE = 60.0
+
+
+@dataclass
+class Seen:
+    """What the clients were told."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    accepted: list[str] = field(default_factory=list)
+    seconds_accepted: list[float] = field(default_factory=list)
+    seconds_refused: list[float] = field(default_factory=list)
+    seconds_of_pages: list[float] = field(default_factory=list)
+    without_retry_after: int = 0
+
+
+def photo(number: int) -> bytes:
+    """A JPEG of 1,600 × 1,200 pixels and some 400 KB, with the detail of a photo."""
+    rng = np.random.default_rng(number)
+    coarse = rng.integers(0, 255, (12, 16, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((1600, 1200), Image.Resampling.BICUBIC)
+    grain = rng.normal(0, 9, (1200, 1600, 1))
+    made = Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
+    file = io.BytesIO()
+    made.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+async def send(client: httpx.AsyncClient, content: bytes, seen: Seen) -> None:
+    started = time.perf_counter()
+    try:
+        answer = await client.post("/api/v1/photos", files={"file": ("photo.jpg", content, "image/jpeg")})
+    except httpx.HTTPError as error:
+        seen.statuses[type(error).__name__] += 1
+        return
+    seconds = time.perf_counter() - started
+    seen.statuses[str(answer.status_code)] += 1
+    if answer.status_code == 202:
+        seen.accepted += [taken["id"] for taken in answer.json()["photos"]]
+        seen.seconds_accepted.append(seconds)
+    else:
+        seen.seconds_refused.append(seconds)
+        seen.without_retry_after += "Retry-After" not in answer.headers
+
+
+async def find_capacity(client: httpx.AsyncClient, photos: list[bytes], seconds: float, seen: Seen) -> float:
+    """Photos a second that are accepted when each client waits for its answer."""
+    end = time.perf_counter() + seconds
+
+    async def one(number: int) -> None:
+        while time.perf_counter() < end:
+            await send(client, photos[number % len(photos)], seen)
+
+    before, started = len(seen.accepted), time.perf_counter()
+    await asyncio.gather(*(one(number) for number in range(CLIENTS)))
+    return (len(seen.accepted) - before) / (time.perf_counter() - started)
+
+
+async def overload(
+    client: httpx.AsyncClient, photos: list[bytes], rate: float, seconds: float, seen: Seen, weigh: Any
+) -> None:
+    """Send ``rate`` photos a second, whatever comes back."""
+    started = time.perf_counter()
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(PAGE_EVERY)
+            begun = time.perf_counter()
+            answer = await client.get("/healthz")
+            seen.statuses[str(answer.status_code)] += 1
+            seen.seconds_of_pages.append(time.perf_counter() - begun)
+
+    async def scale() -> None:
+        while True:
+            await asyncio.to_thread(weigh)
+            await asyncio.sleep(5)
+
+    beside = [asyncio.create_task(look()), asyncio.create_task(scale())]
+    number = 0
+    while (now := time.perf_counter() - started) < seconds:
+        while number < now * rate:
+            task = asyncio.create_task(send(client, photos[number % len(photos)], seen))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            number += 1
+        await asyncio.sleep(0.01)
+    await asyncio.gather(*under_way)
+    for task in beside:
+        task.cancel()
+    await asyncio.gather(*beside, return_exceptions=True)
+
+
+def weight(host: Host) -> float:
+    """MiB that the site's processes take, shared pages divided among those that share them."""
+    marked = f"VAR_DIR={host.folder}".encode()
+    total = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            own = marked in (folder / "environ").read_bytes().split(b"\0")
+            decoder = b"classifier.decoder" in (folder / "cmdline").read_bytes()
+            if own or (decoder and _child_of(folder, marked)):
+                text = (folder / "smaps_rollup").read_text()
+                total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+        except (OSError, StopIteration):
+            continue
+    return total / 1024
+
+
+def _child_of(folder: Path, marked: bytes) -> bool:
+    """Decoders know no settings; their parents do."""
+    parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+    return marked in Path(f"/proc/{parent}/environ").read_bytes().split(b"\0")
+
+
+def measure(seconds: float, *, capacity_seconds: float = 30, **settings: Any) -> dict[str, Any]:
+    """Run it all; the figures."""
+    with tempfile.TemporaryDirectory(prefix="load-") as name:
+        host = Host(Path(name) / "site", LEASE_SECONDS=30, HEARTBEAT_SECONDS=5, **settings)
+        try:
+            return _measure(host, seconds, capacity_seconds)
+        finally:
+            host.destroy()
+
+
+def _measure(host: Host, seconds: float, capacity_seconds: float) -> dict[str, Any]:
+    token, port = host.prepare(), free_port()
+    host.start(*supervisor.commands(port)["web"], name="web")
+    host.start_worker("w1")
+    host.python("manage.py", "recover", "--every", "15", name="sweeper")
+    wait_until(lambda: accepts(port), "the web server", 90)
+    host.wait_for_worker("w1")
+    photos = [photo(number) for number in range(8)]
+    warm, seen, weights = Seen(), Seen(), []
+    began = time.perf_counter()
+
+    def weigh() -> None:
+        weights.append((time.perf_counter() - began, weight(host)))
+
+    async def run() -> float:
+        headers = {"Authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}",
+            headers=headers,
+            trust_env=False,
+            timeout=PATIENCE,
+            limits=httpx.Limits(max_connections=500),
+        ) as client:
+            await find_capacity(client, photos, min(capacity_seconds, 10), warm)
+            found = await find_capacity(client, photos, capacity_seconds, warm)
+            await overload(client, photos, FACTOR * found, seconds, seen, weigh)
+            return found
+
+    capacity = asyncio.run(run())
+    accepted = [*warm.accepted, *seen.accepted]
+    ended = time.perf_counter()
+    open_now = host.ask(OPEN)["open"]
+    wait_until(lambda: not host.ask(OPEN)["open"], "the last answers", 900)
+    rows = host.ask(OPEN)
+    weigh()
+    third = max(len(weights) // 5, 1)
+    first = statistics.median(w for _, w in weights[1 : third + 1] or weights[:1])
+    last = statistics.median(w for _, w in weights[-third - 1 : -1] or weights[-1:])
+    return {
+        "seconds": seconds,
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[1],
+        "photo_bytes": len(photos[0]),
+        "capacity_photos_per_second": round(capacity, 2),
+        "offered_photos_per_second": round(FACTOR * capacity, 2),
+        "statuses": dict(seen.statuses),
+        "refusals_without_retry_after": seen.without_retry_after,
+        "accepted": len(accepted),
+        "answered": rows["done"],
+        "lost": len(accepted) - rows["done"],
+        "waiting_at_the_end": open_now,
+        "seconds_until_all_were_answered": round(time.perf_counter() - ended, 1),
+        "accepted_seconds": percentiles(seen.seconds_accepted),
+        "refused_seconds": percentiles(seen.seconds_refused),
+        "healthz_seconds": percentiles(seen.seconds_of_pages),
+        "memory_mib": {"first": round(first), "last": round(last), "growth": round(last / first - 1, 4)},
+    }
+
+
+OPEN = """
+from classifier.models import Prediction as P
+answer = {"open": P.objects.filter(status__in=["queued", "running"]).count(),
+          "done": P.objects.filter(status="done").count()}
+"""
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    """Median, 95th percentile and the longest, in seconds."""
+    if not values:
+        return {}
+    ordered = sorted(values)
+    found = {"p50": 0.5, "p95": 0.95, "max": 1.0}
+    return {
+        name: round(ordered[min(int(len(ordered) * p), len(ordered) - 1)], 3) for name, p in found.items()
+    }
+
+
+if __name__ == "__main__":
+    figures = measure(float(sys.argv[1]) if len(sys.argv) > 1 else 60)
+    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
