@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,31 +149,25 @@ def test_redis_takes_its_configuration_and_keeps_messages(tmp_path: Path) -> Non
             process.wait()
 
 
-def test_postgresql_takes_its_configuration(tmp_path: Path) -> None:
+def test_postgresql_takes_its_configuration() -> None:
     programs = require("needs_postgres")
     text = (DEPLOY / "postgresql.conf").read_text().replace("ssl = on", "ssl = off")
-    (tmp_path / "postgresql.conf").write_text(text)
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
-        if parent != Path("/tmp") and "pytest" in parent.name:
-            parent.chmod(0o755)
     person: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        person = {"user": "postgres", "group": "postgres", "extra_groups": []}
-    done = subprocess.run(
-        [
-            programs / "postgres",
-            "-C",
-            "archive_mode",
-            "-c",
-            f"config_file={tmp_path / 'postgresql.conf'}",
-            "-D",
-            str(tmp_path),
-        ],
-        capture_output=True,
-        text=True,
-        **person,
-    )
+    # A folder that PostgreSQL's person can reach, which pytest's own is not.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if os.geteuid() == 0:
+            person = {"user": "postgres", "group": "postgres", "extra_groups": []}
+            shutil.chown(folder, "postgres")
+        (folder / "postgresql.conf").write_text(text)
+        argv = [programs / "postgres", "-C", "archive_mode", "-D", name]
+        done = subprocess.run(
+            [*argv, "-c", f"config_file={folder / 'postgresql.conf'}"],
+            capture_output=True,
+            text=True,
+            cwd=name,
+            **person,
+        )
     assert done.stdout.strip() == "on", done.stderr
 
 
