@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -53,6 +54,11 @@ def _cleaned(value: Any) -> Any:
     return value if isinstance(value, (int, float, bool, type(None))) else _cleaned(str(value))
 
 
+def not_shed(record: logging.LogRecord) -> bool:
+    """Django's line about an answer of 503 or 507 that the site chose to give."""
+    return getattr(record, "status_code", 0) not in (503, 507) or bool(record.exc_info)
+
+
 def configure(*, as_json: bool, level: str) -> dict[str, Any]:
     """Set structlog up and return Django's ``LOGGING``; lines of the standard library look the same."""
     shared: list[Processor] = [
@@ -92,11 +98,14 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
                 ],
             }
         },
+        "filters": {"not_shed": {"()": lambda: not_shed}},
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
             # Django's own handlers would write such a line a second time, past the formatter above.
             "django": {"handlers": [], "propagate": True, "level": level},
+            # Load that was shed stands in the request's own line; it is no error a time.
+            "django.request": {"filters": ["not_shed"], "level": level},
             "gunicorn.error": {"handlers": [], "propagate": True, "level": level},
             "django.server": {"handlers": [], "propagate": True, "level": level},
             # A line a request is for machines that keep them; somebody who reads along wants faults.

@@ -135,6 +135,12 @@ def test_questions_of_machines_after_health_are_not_logged(lines: io.StringIO) -
     assert not [line for line in parsed(lines) if line["event"] == "request"]
 
 
+def test_load_that_is_shed_is_no_error_a_time(lines: io.StringIO) -> None:
+    for status in (503, 507, 500):
+        logging.getLogger("django.request").error("Said: %d", status, extra={"status_code": status})
+    assert [line["event"] for line in parsed(lines)] == ["Said: 500"]
+
+
 def test_people_read_a_line_of_words() -> None:
     config = logs.configure(as_json=False, level="INFO")
     written = config["handlers"]["console"]["stream"] = io.StringIO()
