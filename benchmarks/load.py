@@ -181,7 +181,8 @@ def _measure(host: Host, seconds: float, capacity_seconds: float) -> dict[str, A
             headers=headers,
             trust_env=False,
             timeout=PATIENCE,
-            limits=httpx.Limits(max_connections=500),
+            # Sooner than the server, or a request may meet a connection that it is closing.
+            limits=httpx.Limits(max_connections=500, keepalive_expiry=1),
         ) as client:
             await find_capacity(client, photos, min(capacity_seconds, 10), warm)
             found = await find_capacity(client, photos, capacity_seconds, warm)
