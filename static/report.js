@@ -100,16 +100,20 @@ function explorable(figure) {
     const [x, y] = data.xy[row];
     cursor.setAttribute("cx", x);
     cursor.setAttribute("cy", y);
-    const preview = document.createElement("img");
-    preview.className = "map-preview";
-    preview.alt = "";
-    preview.src = `${figure.dataset.sheet}&i=${row}`;
+    const shown = [];
+    if (figure.dataset.sheet) {
+      const preview = document.createElement("img");
+      preview.className = "map-preview";
+      preview.alt = "";
+      preview.src = `${figure.dataset.sheet}&i=${row}`;
+      shown.push(preview);
+    }
     const text = document.createElement("a");
     text.href = link(row);
     const truth = names[data.truth[row]];
     const said = names[data.predicted[row]];
     text.textContent = truth === said ? truth : `${truth} → ${said}`;
-    readout.replaceChildren(preview, text);
+    readout.replaceChildren(...shown, text);
   };
   const nearest = (data, x, y, fits = () => true) => {
     let best = -1;

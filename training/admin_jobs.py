@@ -48,7 +48,7 @@ class RecipeForm(ModelForm):
     """A recipe and its parameters, checked together."""
 
     recipe = forms.ChoiceField(
-        label=gettext_lazy("Recipe"), choices=[(r.name, r.title) for r in RECIPES.values()]
+        label=gettext_lazy("Recipe"), choices=[(r.name, gettext_lazy(r.title)) for r in RECIPES.values()]
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

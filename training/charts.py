@@ -20,6 +20,8 @@ Point = tuple[float, float]
 WIDTH, PLOT_HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 50, 22, 28, 46
 LEGEND_LINE, LEGEND_COLUMNS = 18, 3
+# A name with more letters takes the room of a column and a half.
+LONG_NAME = 14
 PLOT_WIDTH = WIDTH - LEFT - RIGHT
 MAP_SIDE = 440
 
@@ -51,6 +53,7 @@ class Chart:
     legend: list[dict[str, Any]] = field(default_factory=list)
     diagonal: str = ""
     note: str = ""
+    measured_on: str = ""
 
     left, top, bottom = LEFT, TOP, TOP + PLOT_HEIGHT
     right, middle = WIDTH - RIGHT, LEFT + PLOT_WIDTH // 2
@@ -58,7 +61,7 @@ class Chart:
 
     @property
     def height(self) -> int:
-        return TOP + PLOT_HEIGHT + BOTTOM + LEGEND_LINE * -(-len(self.legend) // LEGEND_COLUMNS)
+        return TOP + PLOT_HEIGHT + BOTTOM + LEGEND_LINE * -(-len(self.legend) // legend_columns(self.legend))
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,8 @@ def decimal(value: float, digits: int) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """0.5 as '50.0 %' in the reader's way; None as a dash."""
-    return "–" if value is None else f"{decimal(100 * value, digits)} %"
+    """0.5 as '50.0 %' in the reader's way, not to be broken across lines; None as a dash."""
+    return "–" if value is None else f"{decimal(100 * value, digits)}\N{NO-BREAK SPACE}%"
 
 
 def percent_ticks(scale: Scale) -> list[tuple[str, str]]:
@@ -107,7 +110,9 @@ def number_ticks(scale: Scale, digits: int | None = None) -> list[tuple[str, str
     power = 10 ** float(np.floor(np.log10(span / 4)))
     factors = (f for f in (1, 2, 2.5, 5, 10) if digits != 0 or power * f == int(power * f) > 0)
     step = next((power * f for f in factors if span / (power * f) <= 5.001), max(1, round(span / 4)))
-    decimals = digits if digits is not None else max(0, -int(np.floor(np.log10(step) + 1e-9)))
+    # A step of 0.25 needs a digit more than one of 0.2.
+    wanted = next(d for d in range(12) if abs(step * 10**d - round(step * 10**d)) < 1e-6)
+    decimals = wanted if digits is None else digits
     first, last = int(np.ceil(scale.low / step - 1e-6)), int(np.floor(scale.high / step + 1e-6))
     return [(scale(n * step), decimal(n * step, decimals)) for n in range(first, last + 1)]
 
@@ -131,14 +136,20 @@ def bar(low: float, high: float, bottom: float, top: float, x: Scale, y: Scale, 
     }
 
 
+def legend_columns(entries: Sequence[dict[str, Any]]) -> int:
+    longest = max((len(str(entry["name"])) for entry in entries), default=0)
+    return LEGEND_COLUMNS if longest <= LONG_NAME else 2
+
+
 def legend(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Places for the names below a plot, three in a line."""
-    column = (WIDTH - LEFT) // LEGEND_COLUMNS
+    """Places for the names below a plot, three in a line, or two where one is long."""
+    columns = legend_columns(entries)
+    column = (WIDTH - LEFT) // columns
     return [
         {
             **entry,
-            "x": LEFT + column * (number % LEGEND_COLUMNS),
-            "y": TOP + PLOT_HEIGHT + BOTTOM + 12 + LEGEND_LINE * (number // LEGEND_COLUMNS),
+            "x": LEFT + column * (number % columns),
+            "y": TOP + PLOT_HEIGHT + BOTTOM + 12 + LEGEND_LINE * (number // columns),
         }
         for number, entry in enumerate(entries)
     ]

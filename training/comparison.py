@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.engine.data import CLASS_NAMES
-from training.evaluation import NotKept, answers, truth_and_predicted
+from training.evaluation import answers, truth_and_predicted
 from training.gate import mcnemar
 from training.models import EvaluationReport
+from training.tiles import NotKept
 
 
 class NotComparable(Exception):
@@ -45,6 +46,8 @@ def compare(new: EvaluationReport, old: EvaluationReport) -> dict[str, Any]:
         "p": mcnemar(int(repaired.sum()), int(broken.sum())),
         "classes": classes,
         "matrix": (np.array(new.figures["confusion"]) - np.array(old.figures["confusion"])).tolist(),
+        "top2": _top2_difference(truth, new, old),
+        "ece": _error_difference(new, old),
         "losses": _loss_differences(truth, new, old),
     }
 
@@ -77,6 +80,32 @@ def _three(
     if new.dataset_sha256 != old.dataset_sha256 or not np.array_equal(truth, their_truth):
         raise NotComparable
     return truth, mine, theirs
+
+
+def _top2_difference(
+    truth: NDArray[np.uint8], new: EvaluationReport, old: EvaluationReport
+) -> dict[str, Any]:
+    """How often the right class is among the two likeliest; paired where single answers were kept."""
+    difference = new.figures["top2"] - old.figures["top2"]
+    try:
+        both = [answers(report).probabilities.astype(np.float64) for report in (new, old)]
+    except NotKept:
+        return {"difference": difference, "interval": None}
+    rows, labels = np.arange(len(truth)), truth.astype(int)
+    # Fewer than two classes stand before the right one.
+    mine, theirs = ((p > p[rows, labels][:, None]).sum(axis=1) < 2 for p in both)
+    return {**paired_share(mine & ~theirs, theirs & ~mine), "difference": difference}
+
+
+def _error_difference(new: EvaluationReport, old: EvaluationReport) -> dict[str, Any]:
+    """The calibration errors' difference, with an interval as if the two were independent: too wide
+    rather than too narrow, since they were measured on the same images."""
+    difference = new.figures["ece"] - old.figures["ece"]
+    bounds = [report.figures.get("panels", {}).get("intervals", {}).get("ece") for report in (new, old)]
+    if not all(bounds):
+        return {"difference": difference, "interval": None}
+    half = math.hypot(*((high - low) / 2 for low, high in bounds))
+    return {"difference": difference, "interval": [difference - half, difference + half]}
 
 
 def _loss_differences(

@@ -61,6 +61,10 @@ class NothingToFreeze(Exception):
     """There is no version to make; the message says what is missing."""
 
 
+class NothingToMeasure(Exception):
+    """There are no corrected photos to measure with; the message says what to do."""
+
+
 def freeze(name: str, rows: Iterable[dict[str, str]], *, by: Any, cifar10: str = "") -> DatasetVersion:
     """Make a version of CIFAR-10 and these photos; the same content gives the same version.
 
@@ -168,6 +172,54 @@ def measuring_set(version: DatasetVersion) -> ImageSet | None:
         return None
     name = f"{MEASURED_NAME} {version.name}"[:100]
     return ImageSet(name, content_sha256(list(images), labels), images, labels)
+
+
+def newest_measuring_set() -> ImageSet | None:
+    """The photos that measure, of the newest version that holds any; None where there are none.
+
+    No model was trained on them, whatever version it was trained on: a photo stays on its side.
+
+    Raises:
+        DatasetError: see ``added_images``.
+    """
+    for version in DatasetVersion.objects.exclude(images=None).distinct():
+        photos = measuring_set(version)
+        if photos is not None:
+            return photos
+    return None
+
+
+def find_measuring_set(named: str = "") -> ImageSet:
+    """The photos that measure, of a version by its name or number; of the newest where none is named.
+
+    Raises:
+        NothingToMeasure: no such version, or it holds none.
+        DatasetError: see ``added_images``.
+    """
+    if not named:
+        photos = newest_measuring_set()
+        if photos is None:
+            raise NothingToMeasure(
+                _("No dataset version keeps corrected photos apart to measure with: freeze one first.")
+            )
+        return photos
+    versions = DatasetVersion.objects.filter(name=named)
+    if not versions and named.isdecimal():
+        versions = DatasetVersion.objects.filter(pk=int(named))
+    version = versions.first()
+    if version is None:
+        known = ", ".join(DatasetVersion.objects.values_list("name", flat=True)[:20]) or _("none yet")
+        raise NothingToMeasure(
+            _("There is no dataset version '%(name)s'; there are: %(known)s.")
+            % {"name": named, "known": known}
+        )
+    photos = measuring_set(version)
+    if photos is None:
+        raise NothingToMeasure(
+            _("'%(name)s' keeps no photo apart to measure with: freeze a version with more photos.")
+            % {"name": version}
+        )
+    return photos
 
 
 def pixels_sha256(image: Image.Image) -> str:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,25 +22,18 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.utils import timezone
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
-from training import model_store
+from training import datasets, model_store
 from training.engine.data import CLASS_NAMES, Cifar10, load_cifar10
 from training.engine.image_set import ImageSet
 from training.models import EvaluationReport, ModelVersion
+from training.tiles import NotKept, keep_data_facts, keep_tiles, read
 
 if TYPE_CHECKING:
-    from training.engine.report import Measured
+    from training.engine.predictor import Predictor
+    from training.engine.report import Measured, Outputs
 
 Say = Callable[[str], None]
-SHARD = 1_000
-# Photos of many sizes are shown at this side; small images at their own.
-TILE = 64
-SHEET_COLUMNS = 10
-
-
-class NotKept(Exception):
-    """A file that the report needs is not in the storage; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,7 @@ def evaluate(
     """Measure a model on a set and keep the report; an earlier one on the same set is replaced.
 
     Args:
-        cifar: describe this data in the report, too.
+        cifar: describe this data in the report, too, if the images are its own.
         say: is told what is being done.
 
     Raises:
@@ -82,27 +74,55 @@ def evaluate(
 
 
 def measure_new(
-    content: bytes, card: dict[str, Any], cifar: Cifar10, say: Say = lambda sentence: None
-) -> Measured:
-    """Measure a model that has no row yet on CIFAR-10's test images, and keep their tiles.
+    content: bytes, card: dict[str, Any], cifar: Cifar10, outputs: Outputs, say: Say = lambda sentence: None
+) -> list[tuple[ImageSet, Measured]]:
+    """Measure a model that has no row yet: on CIFAR-10's test images, and on people's corrections
+    where there are some that measure.
 
     Args:
-        content, card: as in ``training.engine.package``.
+        content, card, outputs: as in ``training.engine.package``.
     """
-    from training.engine.predictor import Predictor
     from training.engine.report import measure
+
+    predictor = new_predictor(content, card)
+    distorted = settings.REPORT_DISTORTED_IMAGES
+    images, preprocessing = cifar10_test(cifar), card["preprocessing"]
+    made = [(images, measure(predictor, images, preprocessing, say, distorted=distorted, outputs=outputs))]
+    keep_tiles(images)
+    keep_data_facts(cifar)
+    photos = datasets.newest_measuring_set()
+    if photos is not None:
+        say("Now the corrected photos.")
+        made.append((photos, measure(predictor, photos, preprocessing, say, distorted=distorted)))
+    return made
+
+
+def new_predictor(content: bytes, card: dict[str, Any]) -> Predictor:
+    """The model of a package, ready."""
+    from training.engine.predictor import Predictor
     from training.engine.verdict import Judge
 
-    images = cifar10_test(cifar)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         path.write_bytes(content)
-        predictor = Predictor(path, Judge.from_card(card["judge"]))
-    distorted = settings.REPORT_DISTORTED_IMAGES
-    measured = measure(predictor, images, card["preprocessing"], say, distorted=distorted)
-    keep_tiles(images)
-    keep_data_facts(cifar)
-    return measured
+        return Predictor(path, Judge.from_card(card["judge"]))
+
+
+def measure_champion(cifar: Cifar10, sets: list[ImageSet], say: Say = lambda sentence: None) -> None:
+    """Measure the model that answers now on those of the sets that it has no report on, so that a
+    new one can be held against it.
+
+    Raises:
+        ModelFileError: its file is missing or damaged.
+    """
+    champion = model_store.champion()
+    if champion is None:
+        return
+    known = set(champion.reports.values_list("dataset_sha256", flat=True))
+    for images in sets:
+        if images.sha256 not in known:
+            say(f"Measuring {champion} on the same images: {images.name}.")
+            evaluate(champion, images, cifar=cifar, say=say)
 
 
 def keep(
@@ -111,9 +131,9 @@ def keep(
     """Write the report's row and files; an earlier one on the same images is replaced."""
     panels = measured.figures["panels"]
     panels["tile"] = keep_tiles(images)
-    if cifar is not None:
+    if cifar is not None and cifar.sha256 == images.sha256:
         panels["data"] = keep_data_facts(cifar)
-    panels["answers"] = _keep_answers(version, measured)
+    panels["answers"] = keep_answers(version, packed_answers(measured))
     panels["computed_at"] = timezone.now().isoformat(timespec="seconds")
     before = EvaluationReport.objects.filter(model=version, dataset_sha256=images.sha256).first()
     report, _ = EvaluationReport.objects.update_or_create(
@@ -141,6 +161,23 @@ def evaluate_on_cifar10(
     """
     cifar = cifar or load_cifar10(settings.CIFAR10_DIR or None)
     return evaluate(version, cifar10_test(cifar), cifar=cifar, say=say)
+
+
+def evaluate_on_corrections(
+    version: ModelVersion, dataset: str = "", say: Say = lambda sentence: None
+) -> EvaluationReport:
+    """The report on people's accepted corrections: those photos of a dataset version that no model
+    is trained on.
+
+    Args:
+        dataset: name or number of the dataset version; empty: the newest.
+
+    Raises:
+        NothingToMeasure: there are none.
+        DatasetError: a photo's file is damaged.
+        ModelFileError: the model's file is missing or damaged.
+    """
+    return evaluate(version, datasets.find_measuring_set(dataset), say=say)
 
 
 def cifar10_test(cifar: Cifar10) -> ImageSet:
@@ -197,124 +234,21 @@ def as_json(report: EvaluationReport) -> dict[str, Any]:
     }
 
 
-# --- Images as tiles ------------------------------------------------------------------------
-
-
-def keep_tiles(images: ImageSet) -> int:
-    """Write the set's images as tiles, once for all reports on it; returns a tile's side, pixels."""
-    side = _tile_side(images)
-    for start in range(0, len(images), SHARD):
-        name = _shard_name(images.sha256, start // SHARD)
-        if not default_storage.exists(name):
-            stop = min(start + SHARD, len(images))
-            _save_array(name, np.stack([_tile(images.images[row], side) for row in range(start, stop)]))
-    return side
-
-
-def sheet(sha256: str, rows: Sequence[int]) -> bytes:
-    """A PNG with the tiles of these rows, ten in a line.
-
-    Raises:
-        NotKept: the tiles are gone, or a row is beyond the set.
-    """
-    tiles = []
-    for row in rows:
-        shard = _read_array(_shard_name(sha256, row // SHARD))
-        if row % SHARD >= len(shard):
-            raise NotKept("There is no such image in the set.")
-        tiles.append(shard[row % SHARD])
-    return _draw(np.stack(tiles))
-
-
-def data_sheet(sha256: str) -> bytes:
-    """A PNG with the images that ``keep_data_facts`` kept.
-
-    Raises:
-        NotKept: there are none.
-    """
-    return _draw(_read_array(f"sets/{sha256}/data.npy"))
-
-
-def keep_data_facts(cifar: Cifar10) -> dict[str, Any]:
-    """Facts on CIFAR-10 for the report, worked out once a copy of the data."""
-    name = f"sets/{cifar.sha256}/data.json"
-    if default_storage.exists(name):
-        with default_storage.open(name, "rb") as file:
-            known: dict[str, Any] = json.load(file)
-            return known
-    from training.engine.data_facts import data_facts
-
-    facts, shown = data_facts(cifar)
-    _save_array(f"sets/{cifar.sha256}/data.npy", shown)
-    default_storage.save(name, ContentFile(json.dumps(facts).encode()))
-    return facts
-
-
-def sheet_size(count: int, tile: int) -> tuple[int, int]:
-    """Width and height in pixels of a sheet with ``count`` tiles."""
-    return min(count, SHEET_COLUMNS) * tile, -(-count // SHEET_COLUMNS) * tile
-
-
-def _tile_side(images: ImageSet) -> int:
-    if isinstance(images.images, np.ndarray) and images.images.shape[1] == images.images.shape[2] <= TILE:
-        return int(images.images.shape[1])
-    return TILE
-
-
-def _tile(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    if image.shape[:2] == (side, side):
-        return image
-    return np.asarray(ImageOps.pad(Image.fromarray(image), (side, side), color=(128, 128, 128)))
-
-
-def _draw(tiles: NDArray[np.uint8]) -> bytes:
-    count, side = len(tiles), tiles.shape[1]
-    width, height = sheet_size(count, side)
-    canvas = np.zeros((height, width, 3), np.uint8)
-    for number, tile in enumerate(tiles):
-        top, left = divmod(number, SHEET_COLUMNS)
-        canvas[top * side : (top + 1) * side, left * side : (left + 1) * side] = tile
-    packed = io.BytesIO()
-    Image.fromarray(canvas).save(packed, "PNG", compress_level=3)
-    return packed.getvalue()
-
-
-def _shard_name(sha256: str, number: int) -> str:
-    return f"sets/{sha256}/tiles-{number:03}.npy"
-
-
-def _save_array(name: str, array: NDArray[Any]) -> None:
-    packed = io.BytesIO()
-    np.save(packed, array, allow_pickle=False)
-    default_storage.save(name, ContentFile(packed.getvalue()))
-
-
-@lru_cache(maxsize=6)
-def _read_array(name: str) -> NDArray[np.uint8]:
-    """Shards do not change once written, so a process may keep some: 3 MB each."""
-    array: NDArray[np.uint8] = np.load(io.BytesIO(_read(name)), allow_pickle=False)
-    return array
-
-
 @lru_cache(maxsize=4)
 def _read_answers(name: str) -> Answers:
-    with np.load(io.BytesIO(_read(name)), allow_pickle=False) as stored:
+    with np.load(io.BytesIO(read(name)), allow_pickle=False) as stored:
         return Answers(stored["probabilities"], stored["embedding"])
 
 
-def _read(name: str) -> bytes:
-    try:
-        with default_storage.open(name, "rb") as file:
-            content: bytes = file.read()
-            return content
-    except FileNotFoundError as error:
-        raise NotKept(f"{name} is not in the storage: run 'manage.py evaluate' again.") from error
-
-
-def _keep_answers(version: ModelVersion, measured: Measured) -> str:
+def packed_answers(measured: Measured) -> bytes:
+    """The file that ``answers`` reads."""
     packed = io.BytesIO()
     np.savez_compressed(packed, probabilities=measured.probabilities, embedding=measured.embedding)
-    content = packed.getvalue()
+    return packed.getvalue()
+
+
+def keep_answers(version: ModelVersion, content: bytes) -> str:
+    """Keep ``packed_answers`` in the storage; returns the file's name there."""
     name = f"reports/{version.sha256[:16]}/{hashlib.sha256(content).hexdigest()[:16]}.npz"
     if not default_storage.exists(name):
         default_storage.save(name, ContentFile(content))

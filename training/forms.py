@@ -15,6 +15,7 @@ from training import webhooks
 from training.engine.recipe import ParameterError, Recipe
 from training.engine.recipes import RECIPES
 from training.models import DatasetImage, DatasetVersion, Schedule
+from training.recipe_texts import label
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Schedule]
@@ -54,10 +55,10 @@ class TrainingForm(forms.Form):
             whole = isinstance(parameter.default, int)
             field: Any = forms.IntegerField if whole else forms.FloatField
             self.fields[parameter.name] = field(
-                label=parameter.name.replace("_", " ").capitalize(),
+                label=_(label(parameter.name)),
                 help_text=_("%(help)s From %(minimum)s to %(maximum)s; %(default)s unless you change it.")
                 % {
-                    "help": parameter.help,
+                    "help": _(parameter.help),
                     "minimum": parameter.minimum,
                     "maximum": parameter.maximum,
                     "default": parameter.default,
@@ -130,5 +131,5 @@ class ScheduleForm(ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        names = [(recipe.name, recipe.title) for recipe in RECIPES.values()]
+        names = [(recipe.name, _(recipe.title)) for recipe in RECIPES.values()]
         self.fields["recipe"] = forms.ChoiceField(label=_("recipe"), choices=names)

@@ -140,9 +140,7 @@ def install_pretrained() -> list[ModelVersion]:
     """
     known = {version.sha256: version for version in ModelVersion.objects.all()}
     installed = []
-    for folder in sorted(PRETRAINED_DIR.iterdir()):
-        if not (folder / "card.json").is_file():
-            continue
+    for folder in shipped_folders():
         card = shipped_card(folder.name)
         test = json.loads((folder / "test.json").read_text())
         if card["sha256"] in known:
@@ -153,6 +151,11 @@ def install_pretrained() -> list[ModelVersion]:
         installed.append(_register(content, card, test, name=name, job=None, dataset=None))
     _crown_shipped()
     return installed
+
+
+def shipped_folders() -> list[Path]:
+    """Where the models that ship lie, a folder each."""
+    return [folder for folder in sorted(PRETRAINED_DIR.iterdir()) if (folder / "card.json").is_file()]
 
 
 def shipped_card(name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import textwrap
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -22,14 +23,18 @@ from django.views.decorators.http import require_safe
 
 from training.charts import Chart, Map
 from training.engine.data import CLASS_NAMES
-from training.evaluation import NotKept, answers, as_json
+from training.evaluation import answers, as_json
 from training.models import EvaluationReport, EvaluationSet
-from training.report_figures import CHART_NAMES, MAKERS, embedding_map
+from training.report_figures import CHART_NAMES, chart, embedding_map, images_of
+from training.report_page import matrix
 from training.report_views import need_report
+from training.tiles import NotKept
 from training.trust_words import trust_context
 from training.words import common_confusions, confusion_sentence, sentences
 
 Response = TypeVar("Response", bound=HttpResponseBase)
+# What fits in a line below a chart of 440 pixels.
+FOOTER_LETTERS = 66
 # What a spreadsheet would run as a formula begins with one of these.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -91,22 +96,43 @@ def harmless(text: str) -> str:
 @login_required
 @require_safe
 def report_figure(request: HttpRequest, pk: int, name: str) -> HttpResponse:
-    """One chart as an SVG file with its own colours."""
+    """One chart as an SVG file with its own colours; it says what it was measured on."""
     found = need_report(request, pk)
-    drawn: Chart | Map | None
+    drawn: Chart | Map | list[dict[str, Any]] | None
     if name == "map":
         drawn = embedding_map(found)
         template = "training/report/_map_drawing.html"
+    elif name == "confusion":
+        drawn = placed(matrix(found.figures["confusion"]))
+        template = "training/report/_matrix_drawing.html"
     elif name in CHART_NAMES:
-        drawn = MAKERS[name](found)
+        drawn = chart(found, name)
         template = "training/report/_chart_drawing.html"
     else:
         raise Http404
     if drawn is None:
         raise Http404
-    svg = render_to_string(template, {"chart": drawn, "standalone": True})
+    said = f"{found.model.name} · {getattr(drawn, 'measured_on', '') or images_of(found)}"
+    context = {"chart": drawn, "standalone": True, "footer": textwrap.wrap(said, FOOTER_LETTERS)}
+    svg = render_to_string(template, context)
     response = HttpResponse(svg.strip(), content_type="image/svg+xml")
     return attached(response, found, "svg", name)
+
+
+def placed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The confusion matrix with places for a drawing: cells of 40 units, names left and above."""
+    return [
+        {
+            **row,
+            "y": 96 + 40 * a,
+            "y_text": 119 + 40 * a,
+            "x_text": 120 + 40 * a,
+            "cells": [
+                {**cell, "x": 96 + 40 * b, "x_text": 115 + 40 * b} for b, cell in enumerate(row["cells"])
+            ],
+        }
+        for a, row in enumerate(rows)
+    ]
 
 
 @login_required

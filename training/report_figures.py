@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from training.charts import (
     Chart,
@@ -23,9 +25,11 @@ from training.charts import (
     point_map,
     upwards,
 )
-from training.evaluation import NotKept, answers, truth_and_predicted
+from training.engine.calibration import wilson_interval
+from training.evaluation import answers, truth_and_predicted
 from training.models import EvaluationReport
-from training.words import DISTORTIONS, count
+from training.tiles import NotKept
+from training.words import DISTORTIONS, count, set_name
 
 # Where every class has more area than this, its curve is nothing but a corner.
 CROWDED = 0.96
@@ -44,8 +48,21 @@ CHART_NAMES = (
 
 def charts(report: EvaluationReport) -> dict[str, Chart]:
     """Every chart that the report has figures for, by name."""
-    found = {name: MAKERS[name](report) for name in CHART_NAMES}
-    return {name: chart for name, chart in found.items() if chart}
+    found = {name: chart(report, name) for name in CHART_NAMES}
+    return {name: made for name, made in found.items() if made}
+
+
+def chart(report: EvaluationReport, name: str) -> Chart | None:
+    """One chart, with what it was measured on; None where the report has no figures for it."""
+    made = MAKERS[name](report)
+    return made and replace(made, measured_on=made.measured_on or images_of(report))
+
+
+def images_of(report: EvaluationReport, n: int | None = None) -> str:
+    """'10,000 images: CIFAR-10 test'."""
+    n = report.n if n is None else n
+    text = ngettext("%(n)s image: %(dataset)s", "%(n)s images: %(dataset)s", n)
+    return text % {"n": count(n), "dataset": set_name(report.dataset)}
 
 
 def embedding_map(report: EvaluationReport) -> Map | None:
@@ -93,7 +110,27 @@ def _learning(report: EvaluationReport, key: str, title: str, y_label: str) -> C
         ],
         lines=series,
         legend=legend(series),
+        measured_on=_learned_on(report.model.card),
     )
+
+
+def _learned_on(card: dict[str, Any]) -> str:
+    """How many images, and how sure the validation accuracy of the model that was kept is."""
+    data, validation = card.get("data", {}), card.get("validation", {})
+    if "training_images" not in data:
+        return _("CIFAR-10's training images, a part of them for validation.")
+    text = _("%(training)s images to train on, %(validation)s to validate on.") % {
+        "training": count(data["training_images"]),
+        "validation": count(data["validation_images"]),
+    }
+    if "interval" in validation:
+        text += " " + _(
+            "Validation accuracy of the model that was kept: %(share)s (95 %% interval %(span)s)."
+        ) % {
+            "share": percent(validation["accuracy"]),
+            "span": interval(validation),
+        }
+    return text
 
 
 def _accuracy(report: EvaluationReport) -> Chart | None:
@@ -134,15 +171,28 @@ def _one_vs_rest(report: EvaluationReport, which: str) -> Chart | None:
         y_label=texts[2],
         x_ticks=percent_ticks(x),
         y_ticks=percent_ticks(y),
-        head=[_("Class"), texts[3], _("Images")],
+        head=[_("Class"), texts[3], _("95 % interval"), _("Images")],
         rows=[
-            Row([_(row["name"]), decimal(row[area], 4), count(row["n"])], series=f"of-{row['name']}")
+            Row(
+                [
+                    _(row["name"]),
+                    decimal(row[area], 4),
+                    _span(row.get(f"{area}_interval")),
+                    count(row["n"]),
+                ],
+                series=f"of-{row['name']}",
+            )
             for row in rows
         ],
         lines=series,
         legend=legend(series),
         note=note,
     )
+
+
+def _span(bounds: list[float] | None, digits: int = 4) -> str:
+    """'0.9871 – 0.9912'; a dash where a report of long ago has no interval."""
+    return f"{decimal(bounds[0], digits)} – {decimal(bounds[1], digits)}" if bounds else "–"
 
 
 def up_to(points: list[list[float]], end: float) -> list[Point]:
@@ -200,7 +250,7 @@ def _sweep(report: EvaluationReport) -> Chart | None:
     )
 
 
-def reliability(report: EvaluationReport) -> Chart | None:
+def _reliability(report: EvaluationReport) -> Chart | None:
     after, before = report.figures.get("reliability"), report.figures.get("reliability_before", [])
     if not after:
         return None
@@ -215,7 +265,14 @@ def reliability(report: EvaluationReport) -> Chart | None:
         y_label=_("Right"),
         x_ticks=percent_ticks(x),
         y_ticks=percent_ticks(y),
-        head=[_("Confidence"), _("Images"), _("Mean confidence"), _("Right"), _("Right, before")],
+        head=[
+            _("Confidence"),
+            _("Images"),
+            _("Mean confidence"),
+            _("Right"),
+            _("95 % interval"),
+            _("Right, before"),
+        ],
         rows=[
             Row(
                 [
@@ -223,6 +280,7 @@ def reliability(report: EvaluationReport) -> Chart | None:
                     count(row["n"]),
                     percent(row["confidence"]),
                     percent(row["accuracy"]),
+                    interval({"interval": wilson_interval(round(row["accuracy"] * row["n"]), row["n"])}),
                     percent(known[row["low"]]["accuracy"] if row["low"] in known else None),
                 ],
                 x((row["low"] + row["high"]) / 2),
@@ -240,11 +298,15 @@ def reliability(report: EvaluationReport) -> Chart | None:
         ),
         diagonal=line([(0, 0), (1, 1)], x, y)["path"],
         note=_("Expected calibration error (ECE): %(after)s; before calibration: %(before)s.")
-        % {
-            "after": decimal(report.figures["ece"], 4),
-            "before": decimal(report.figures["ece_before"], 4),
-        },
+        % {key: _error(report, name) for key, name in (("after", "ece"), ("before", "ece_before"))},
     )
+
+
+def _error(report: EvaluationReport, name: str) -> str:
+    """'0.0123 (0.0098 – 0.0148)'."""
+    bounds = _panels(report).get("intervals", {}).get(name)
+    figure = decimal(report.figures[name], 4)
+    return f"{figure} ({_span(bounds)})" if bounds else figure
 
 
 def _histogram(report: EvaluationReport) -> Chart | None:
@@ -329,8 +391,8 @@ def _robustness(report: EvaluationReport) -> Chart | None:
         ],
         lines=series,
         legend=legend(series),
-        note=_("On %(n)s of the images, the same for every model; in brackets the 95 %% interval.")
-        % {"n": count(found["n"])},
+        note=_("The same images for every model; in brackets the 95 % interval."),
+        measured_on=images_of(report, found["n"]),
     )
 
 
@@ -346,7 +408,7 @@ MAKERS: dict[str, Callable[[EvaluationReport], Chart | None]] = {
     "roc": _roc,
     "pr": _pr,
     "sweep": _sweep,
-    "reliability": reliability,
+    "reliability": _reliability,
     "histogram": _histogram,
     "robustness": _robustness,
 }

@@ -9,15 +9,25 @@ from urllib.parse import urlencode
 
 from django.utils.translation import gettext as _
 
+from training import datasets, model_store, tiles
 from training.charts import decimal, percent
 from training.comparison import NotComparable, compare
 from training.engine.calibration import wilson_interval
 from training.engine.data import CLASS_NAMES
-from training.evaluation import NotKept, has_panels, sheet_size, ten_probabilities
+from training.evaluation import has_panels, ten_probabilities
 from training.models import EvaluationReport, ModelVersion
-from training.report_figures import charts, embedding_map, interval
+from training.report_figures import charts, embedding_map, images_of, interval
 from training.trust_words import trust_context
-from training.words import KINDS, SLICES, change, common_confusions, confusion_sentence, count, sentences
+from training.words import (
+    KINDS,
+    SLICES,
+    change,
+    common_confusions,
+    confusion_sentence,
+    count,
+    sentences,
+    set_name,
+)
 
 SORTS = ("name", "precision", "recall", "f1", "support")
 SHADES = 8
@@ -41,7 +51,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Images that are shown together, from one sheet."""
+    """Images that are shown together, from one sheet; ``source`` is empty where there are no images."""
 
     name: str
     source: str
@@ -52,21 +62,33 @@ class Tiles:
 
 
 def page_context(
-    report: EvaluationReport, champion: EvaluationReport | None, sort: str, by: str
+    report: EvaluationReport,
+    champion: EvaluationReport | None,
+    sets: Sequence[EvaluationReport],
+    sort: str,
+    by: str,
 ) -> dict[str, Any]:
     """Everything on the page.
 
     Args:
         champion: the champion's report on the same images, unless this is it.
+        sets: the model's reports, on whatever set.
         sort: a column of the table of classes, with '-' before it: falling.
         by: 'row' for shares of each true class, else counts.
     """
     figures = report.figures
     panels = figures.get("panels", {})
+    has_images = has_panels(report) and tiles.are_kept(report.dataset_sha256)
     return {
         "report": report,
         "version": report.model,
         "has_panels": has_panels(report),
+        "has_images": has_images,
+        "is_cifar10": report.dataset == model_store.TEST_SET,
+        "set_name": set_name(report.dataset),
+        "measured_on": images_of(report),
+        "sets": [(row, set_name(row.dataset)) for row in sets],
+        "sources": source_rows(sets),
         "words": sentences(figures, report.dataset),
         "confusions": [
             (pair, confusion_sentence(pair), CLASS_NAMES[pair[0]], CLASS_NAMES[pair[1]])
@@ -92,14 +114,21 @@ def page_context(
         ],
         "speed": panels.get("speed"),
         "data": data_context(panels.get("data")),
-        **{name: tiles(report, panels.get(name, []), f"sheet-{name}") for name in ("mistakes", "unsure")},
-        "examples": examples(report),
+        **{
+            name: shots(report, panels.get(name, []), f"sheet-{name}", has_images)
+            for name in ("mistakes", "unsure")
+        },
+        "examples": examples(report, has_images),
     }
 
 
 def share(row: dict[str, Any]) -> str:
     """'91.2 % (90.6 – 91.8 %)', or a dash for a share of nothing."""
     return "–" if row["share"] is None else f"{percent(row['share'])} ({interval(row)})"
+
+
+def _share_span(share: float, n: int) -> str:
+    return interval({"interval": wilson_interval(round(share * n), n)})
 
 
 def headline(figures: dict[str, Any]) -> list[dict[str, Any]]:
@@ -136,6 +165,12 @@ def headline(figures: dict[str, Any]) -> list[dict[str, Any]]:
             "interval": span("brier_interval"),
             "help": _("Less is better; the squared error of the ten probabilities."),
         },
+        {
+            "name": _("Animal or vehicle"),
+            "value": percent(figures["animals_or_vehicles"], 2),
+            "interval": _share_span(figures["animals_or_vehicles"], figures["n"]),
+            "help": _("It takes no animal for a vehicle and no vehicle for an animal."),
+        },
     ]
 
 
@@ -159,6 +194,7 @@ def columns(sort: str) -> list[dict[str, str]]:
 def class_table(figures: dict[str, Any], sort: str) -> list[dict[str, Any]]:
     """Precision, recall, F1 and support of each class, with intervals, in the order asked for."""
     rows = []
+    f1 = figures.get("panels", {}).get("intervals", {}).get("f1")
     for number, row in enumerate(figures["classes"]):
         claimed = sum(line[number] for line in figures["confusion"])
         hits = figures["confusion"][number][number]
@@ -167,6 +203,7 @@ def class_table(figures: dict[str, Any], sort: str) -> list[dict[str, Any]]:
                 **row,
                 "recall_interval": interval({"interval": wilson_interval(hits, row["support"])}),
                 "precision_interval": interval({"interval": wilson_interval(hits, claimed)}),
+                "f1_interval": interval({"interval": f1[number]}) if f1 else "",
             }
         )
     key = sort.removeprefix("-")
@@ -201,6 +238,27 @@ def matrix(counts: Sequence[Sequence[int]], by: str = "count") -> list[dict[str,
     return rows
 
 
+def source_rows(sets: Sequence[EvaluationReport]) -> list[dict[str, Any]]:
+    """Uploads against CIFAR-10: how the model does on each set that it was measured on.
+
+    A set is only as large as it is: its interval says what that is worth. Last stands a line
+    without figures where no uploads were measured yet.
+    """
+    rows = [
+        {
+            "band": set_name(row.dataset),
+            "link": row.pk,
+            "n": row.n,
+            "accuracy": percent(row.accuracy),
+            "interval": _share_span(row.accuracy, row.n),
+        }
+        for row in sorted(sets, key=lambda row: row.dataset != model_store.TEST_SET)
+    ]
+    if not any(row.dataset.startswith(datasets.MEASURED_NAME) for row in sets):
+        rows.append({"band": _("Corrected photos (uploads)"), "n": 0, "accuracy": "–", "interval": "–"})
+    return rows
+
+
 def slice_rows(group: dict[str, Any]) -> list[dict[str, Any]]:
     """Bounds, n and accuracy of each quarter or band."""
     is_share = group["name"] == "confidence"
@@ -228,22 +286,27 @@ def change_sentence(report: EvaluationReport, champion: EvaluationReport | None)
         return ""
 
 
-def tiles(report: EvaluationReport, rows: Sequence[int], name: str = "sheet") -> Tiles | None:
-    """The images of these rows from one sheet; None where none are kept.
+def shots(
+    report: EvaluationReport, rows: Sequence[int], name: str = "sheet", has_images: bool | None = None
+) -> Tiles | None:
+    """The images of these rows from one sheet; None where no answers are kept.
 
     Args:
         name: of the sheet, once a page.
+        has_images: are the set's images in the storage? Where not, the words are shown alone.
     """
     if not rows or not has_panels(report):
         return None
+    if has_images is None:
+        has_images = tiles.are_kept(report.dataset_sha256)
     side = report.figures["panels"]["tile"]
-    width, height = sheet_size(len(rows), side)
+    width, height = tiles.sheet_size(len(rows), side)
     items = []
     for position, row in enumerate(rows):
         chosen = CLASS_NAMES[int(report.figures["predicted"][row])]
         try:
             confidence = percent(ten_probabilities(report, row)[0][1])
-        except NotKept:
+        except tiles.NotKept:
             return None
         items.append(
             Tile(
@@ -255,20 +318,23 @@ def tiles(report: EvaluationReport, rows: Sequence[int], name: str = "sheet") ->
                 confidence=confidence,
             )
         )
-    source = urlencode({"set": report.pk, "i": ",".join(map(str, rows))}, safe=",")
+    source = urlencode({"set": report.pk, "i": ",".join(map(str, rows))}, safe=",") if has_images else ""
     return Tiles(name, source, width, height, side, items)
 
 
-def examples(report: EvaluationReport) -> tuple[Tiles, list[tuple[Tile, list[tuple[str, float]]]]] | None:
+def examples(
+    report: EvaluationReport, has_images: bool
+) -> tuple[Tiles, list[tuple[Tile, list[tuple[str, float]]]]] | None:
     """One image a class with its ten probabilities, in the order of the classes."""
-    shown = tiles(report, report.figures.get("panels", {}).get("examples", []), "sheet-examples")
+    rows = report.figures.get("panels", {}).get("examples", [])
+    shown = shots(report, rows, "sheet-examples", has_images)
     if shown is None:
         return None
-    rows = []
+    made = []
     for tile in shown.items:
         chances = dict(ten_probabilities(report, tile.row))
-        rows.append((tile, [(name, chances[name]) for name in CLASS_NAMES]))
-    return shown, rows
+        made.append((tile, [(name, chances[name]) for name in CLASS_NAMES]))
+    return shown, made
 
 
 def data_context(facts: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -277,7 +343,7 @@ def data_context(facts: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     shown = facts["duplicates"]["shown"]
     first = sum(facts["samples"])
-    width, height = sheet_size(first + len(shown), 32)
+    width, height = tiles.sheet_size(first + len(shown), 32)
     samples, position = [], 0
     for number, n in enumerate(facts["samples"]):
         places = [((position + i) % 10 * 32, (position + i) // 10 * 32) for i in range(n)]
@@ -307,7 +373,7 @@ def data_context(facts: dict[str, Any] | None) -> dict[str, Any] | None:
             for i, pair in enumerate(shown)
         ],
         "pair_query": ",".join(str(pair["test"]) for pair in shown),
-        "pair_size": sheet_size(len(shown), 32),
+        "pair_size": tiles.sheet_size(len(shown), 32),
     }
 
 

@@ -10,7 +10,7 @@ from training.charts import decimal, percent
 from training.comparison import changed_rows
 from training.engine.data import CLASS_NAMES
 from training.models import EvaluationReport
-from training.report_page import SHADES, tiles
+from training.report_page import SHADES, shots
 from training.words import change, count, p_value, points
 
 SHOWN = 40
@@ -23,7 +23,7 @@ def comparison_context(
     changed = {}
     for kind in ("repaired", "broken"):
         rows = changed_rows(new, old, kind)
-        changed[kind] = {"n": len(rows), "tiles": tiles(new, rows[:SHOWN].tolist(), f"sheet-{kind}")}
+        changed[kind] = {"n": len(rows), "tiles": shots(new, rows[:SHOWN].tolist(), f"sheet-{kind}")}
     return {
         "compared": compared,
         "sentence": change(compared, old.model.name),
@@ -40,10 +40,10 @@ def figure_rows(
 ) -> list[dict[str, Any]]:
     """Name, the two values, the difference with its interval, and which way is better."""
     losses = {row["name"]: row for row in compared["losses"]}
-    accuracy = compared["accuracy"]
+    accuracy, top2, error = compared["accuracy"], compared["top2"], compared["ece"]
     rows = [
         _row(_("Accuracy"), new.accuracy, old.accuracy, accuracy["interval"], as_share=True),
-        _row(_("Top 2"), new.figures["top2"], old.figures["top2"], None, as_share=True),
+        _row(_("Top 2"), new.figures["top2"], old.figures["top2"], top2["interval"], as_share=True),
         _row(
             _("Log loss"),
             new.figures["log_loss"],
@@ -51,7 +51,7 @@ def figure_rows(
             losses["log_loss"]["interval"],
         ),
         _row(_("Brier score"), new.figures["brier"], old.figures["brier"], losses["brier"]["interval"]),
-        _row(_("Calibration error (ECE)"), new.figures["ece"], old.figures["ece"], None),
+        _row(_("Calibration error (ECE)"), new.figures["ece"], old.figures["ece"], error["interval"]),
     ]
     return [*rows, *_cost_rows(new, old)]
 

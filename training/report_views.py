@@ -16,11 +16,13 @@ from django.views.decorators.http import require_safe
 from training import model_store
 from training.comparison import NotComparable, compare
 from training.engine.data import CLASS_NAMES
-from training.evaluation import NotKept, answers, data_sheet, has_panels, sheet, ten_probabilities
+from training.evaluation import answers, has_panels, ten_probabilities
 from training.models import EvaluationReport, ModelVersion
 from training.report_forms import ImageFilters, chosen_rows
-from training.report_page import other_versions, page_context, tiles
+from training.report_page import other_versions, page_context, shots
 from training.report_tables import comparison_context
+from training.tiles import NotKept, are_kept, data_sheet, sheet
+from training.words import set_name
 
 PAGE_SIZE = 100
 SHEET_LIMIT = 150
@@ -66,12 +68,10 @@ def report(request: HttpRequest, pk: int) -> HttpResponse:
     if found is None:
         version = get_object_or_404(ModelVersion, pk=pk)
         return render(request, "training/report/none.html", {"version": version})
-    sets = EvaluationReport.objects.filter(model_id=pk).only("dataset", "n", "accuracy", "model_id")
+    sets = list(EvaluationReport.objects.filter(model_id=pk).only("dataset", "n", "accuracy", "model_id"))
+    sort, by = request.GET.get("sort", ""), request.GET.get("by", "count")
     context = {
-        **page_context(
-            found, champion_report(found), request.GET.get("sort", ""), request.GET.get("by", "count")
-        ),
-        "sets": list(sets),
+        **page_context(found, champion_report(found), sets, sort, by),
         "others": other_versions(found.model),
         "query": urlencode({"set": found.pk}),
     }
@@ -97,8 +97,8 @@ def report_images(request: HttpRequest, pk: int) -> HttpResponse:
         "filters": filters,
         "chosen": filters.query() if valid else {},
         "page": page,
-        "tiles": tiles(found, list(page.object_list)),
-        "has_panels": has_panels(found),
+        "tiles": shots(found, list(page.object_list)),
+        **kept_parts(found),
         "query": urlencode(query),
         "set_query": urlencode({"set": found.pk}),
     }
@@ -127,12 +127,23 @@ def report_image(request: HttpRequest, pk: int, row: int) -> HttpResponse:
         "predicted": CLASS_NAMES[int(found.figures["predicted"][row])],
         "ranked": ranked,
         "side": found.figures.get("panels", {}).get("tile", 32),
-        "has_panels": has_panels(found),
+        **kept_parts(found),
         "query": urlencode({"set": found.pk, **query}),
         "set_query": urlencode({"set": found.pk}),
         **around,
     }
     return render(request, "training/report/image.html", context)
+
+
+def kept_parts(report: EvaluationReport) -> dict[str, Any]:
+    """Which parts of a report are there: single answers, images; and of which set it is."""
+    answered = has_panels(report)
+    return {
+        "has_panels": answered,
+        "has_images": answered and are_kept(report.dataset_sha256),
+        "is_cifar10": report.dataset == model_store.TEST_SET,
+        "set_name": set_name(report.dataset),
+    }
 
 
 def neighbours(rows: list[int], row: int) -> dict[str, int | None]:
@@ -209,7 +220,13 @@ def compare_page(request: HttpRequest, pk: int, other: int) -> HttpResponse:
     new = need_report(request, pk)
     old_version = get_object_or_404(ModelVersion, pk=other)
     old = EvaluationReport.objects.filter(model_id=other, dataset_sha256=new.dataset_sha256).first()
-    context: dict[str, Any] = {"report": new, "version": new.model, "other": old_version, "old": old}
+    context: dict[str, Any] = {
+        "report": new,
+        "set_name": set_name(new.dataset),
+        "version": new.model,
+        "other": old_version,
+        "old": old,
+    }
     try:
         if old is not None and new.pk != old.pk:
             old.model = old_version

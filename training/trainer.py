@@ -21,10 +21,11 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from training import datasets, evaluation, jobs, model_store, trust
+from training import datasets, evaluation, jobs, model_store, shipped_reports, trust
 from training.engine import checkpoints
 from training.engine.data import Cifar10, DatasetError, load_cifar10
 from training.engine.fit import StopTraining, TrainingError, fit
+from training.engine.image_set import ImageSet
 from training.engine.package import SPLIT_SEED, Package, package
 from training.engine.photo_set import PhotosError, PhotoSet
 from training.engine.recipe import ParameterError, Recipe
@@ -133,8 +134,7 @@ def _train(
     early = recorder.stopping and len(fitted.history["loss"]) < int(values["epochs"])
     version = _patiently(lambda: _keep(job, recipe, made, early))
     recorder.say(f"{version.name}: {version.test_accuracy:.2%} of the test images right.", write=False)
-    if measured is not None:
-        _keep_report(version, measured, cifar)
+    _keep_reports(version, measured, cifar)
     return version
 
 
@@ -147,21 +147,26 @@ def _photos() -> PhotoSet | None:
         return None
 
 
-def _measure(made: Package, cifar: Cifar10, recorder: Recorder) -> Measured | None:
-    """All that the report page shows; a failure costs the panels alone, not the model."""
+def _measure(made: Package, cifar: Cifar10, recorder: Recorder) -> list[tuple[ImageSet, Measured]]:
+    """All that the report pages show, of this model and, on the same images, of the champion; a
+    failure costs the panels alone, not the model."""
+    measured: list[tuple[ImageSet, Measured]] = []
     try:
-        return evaluation.measure_new(made.content, made.card, cifar, recorder.say)
+        measured = evaluation.measure_new(made.content, made.card, cifar, made.outputs, recorder.say)
+        evaluation.measure_champion(cifar, [images for images, _ in measured], recorder.say)
     except (jobs.ClaimLost, Cancelled):
         raise
     except Exception:
-        logger.exception("The report has no panels: run 'manage.py evaluate' on the model.")
-        return None
+        logger.exception("A report has no panels: run 'manage.py evaluate' on the model.")
+    return measured
 
 
-def _keep_report(version: ModelVersion, measured: Measured, cifar: Cifar10) -> None:
+def _keep_reports(version: ModelVersion, measured: list[tuple[ImageSet, Measured]], cifar: Cifar10) -> None:
     # The job has succeeded by now: nothing here may turn it into a failure.
     try:
-        evaluation.keep(version, evaluation.cifar10_test(cifar), measured, cifar=cifar)
+        for images, found in measured:
+            evaluation.keep(version, images, found, cifar=cifar)
+        shipped_reports.show_images(cifar)
     except Exception:
         logger.exception("The report on %s has no panels: run 'manage.py evaluate %s'.", version, version)
 

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 
 from training import model_store
 from training.models import EvaluationReport
-from training.report_figures import reliability
+from training.report_figures import chart
 from training.trust_words import trust_context, verdict_facts
 
 # Made up, to show what each verdict looks like: (class, probability) of the likeliest three.
@@ -31,6 +31,6 @@ def verdicts(request: HttpRequest) -> HttpResponse:
         report = rows.select_related("model").first()
         context["facts"] = verdict_facts(version.card)
         if report is not None:
-            context["chart"] = reliability(report)
+            context["chart"] = chart(report, "reliability")
             context |= trust_context(version.card, report.figures)
     return render(request, "training/verdicts.html", context)

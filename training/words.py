@@ -7,9 +7,10 @@ from typing import Any
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from training.charts import decimal, percent
+from training.datasets import MEASURED_NAME
 from training.engine.data import CLASS_NAMES
 
 # Above this p a difference may as well be chance.
@@ -28,6 +29,13 @@ def points(share: float, digits: int = 1) -> str:
     return f"{sign}{decimal(abs(100 * share), digits)}"
 
 
+def set_name(dataset: str) -> str:
+    """What a set is called, in the reader's language where the name is the site's own."""
+    if dataset.startswith(MEASURED_NAME):
+        return _("Corrected photos of %(name)s") % {"name": dataset.removeprefix(MEASURED_NAME).strip()}
+    return dataset
+
+
 def sentences(figures: dict[str, Any], dataset: str) -> list[str]:
     """The report in words, the most important first."""
     return list(_sentences(figures, dataset))
@@ -35,12 +43,17 @@ def sentences(figures: dict[str, Any], dataset: str) -> list[str]:
 
 def _sentences(figures: dict[str, Any], dataset: str) -> Iterator[str]:
     low, high = figures["interval"]
-    yield _(
+    yield ngettext(
+        "Of the one image of %(dataset)s it names %(accuracy)s correctly; with other images of the same "
+        "kind, expect between %(low)s and %(high)s. For %(top2)s the right answer is among its two "
+        "likeliest.",
         "Of the %(n)s images of %(dataset)s it names %(accuracy)s correctly; with other images of the same "
-        "kind, expect between %(low)s and %(high)s. For %(top2)s the right answer is among its two likeliest."
+        "kind, expect between %(low)s and %(high)s. For %(top2)s the right answer is among its two "
+        "likeliest.",
+        figures["n"],
     ) % {
         "n": count(figures["n"]),
-        "dataset": dataset,
+        "dataset": set_name(dataset),
         "accuracy": percent(figures["accuracy"]),
         "low": percent(low),
         "high": percent(high),
@@ -85,12 +98,10 @@ def common_confusions(matrix: list[list[int]]) -> list[tuple[int, int, int, int]
 def confusion_sentence(pair: tuple[int, int, int, int]) -> str:
     """One pair of ``common_confusions`` in words."""
     a, b, there, back = pair
-    return _("%(a)s taken for %(b)s: %(there)s times; the other way round: %(back)s times") % {
-        "a": _(CLASS_NAMES[a]).capitalize(),
-        "b": _(CLASS_NAMES[b]),
-        "there": count(there),
-        "back": count(back),
-    }
+    names = {"a": _(CLASS_NAMES[a]).capitalize(), "b": _(CLASS_NAMES[b])}
+    first = ngettext("%(a)s taken for %(b)s: %(n)s image", "%(a)s taken for %(b)s: %(n)s images", there)
+    second = ngettext("the other way round: %(n)s image", "the other way round: %(n)s images", back)
+    return f"{first % {**names, 'n': count(there)}}; {second % {'n': count(back)}}"
 
 
 def _kinds(figures: dict[str, Any]) -> Iterator[str]:
@@ -160,42 +171,58 @@ KINDS = {"animals": gettext_lazy("animals"), "vehicles": gettext_lazy("vehicles"
 
 def change(compared: dict[str, Any], before: str) -> str:
     """What is different from another model, in words. ``compared``: see ``training.comparison``."""
+    accuracy = compared["accuracy"]
     values = {
         "before": before,
-        "points": points(compared["accuracy"]["difference"], 2),
-        "low": points(compared["accuracy"]["interval"][0], 2),
-        "high": points(compared["accuracy"]["interval"][1], 2),
-        "repaired": count(compared["repaired"]),
-        "broken": count(compared["broken"]),
-        "p": p_value(compared["p"]),
+        "points": points(accuracy["difference"], 2),
+        "low": points(accuracy["interval"][0], 2),
+        "high": points(accuracy["interval"][1], 2),
     }
-    if compared["p"] >= CHANCE:
+    may_be_chance = compared["p"] >= CHANCE
+    if may_be_chance:
+        text = _("Against %(before)s: %(points)s points of accuracy (95 %% interval %(low)s to %(high)s).")
+    elif accuracy["difference"] > 0:
         text = _(
-            "Against %(before)s: %(points)s points of accuracy (95 %% interval %(low)s to %(high)s). It "
-            "repairs %(repaired)s images and breaks %(broken)s, which may be chance (McNemar's p %(p)s)."
-        )
-    elif compared["accuracy"]["difference"] > 0:
-        text = _(
-            "Against %(before)s it is more accurate: %(points)s points (95 %% interval %(low)s to %(high)s). "
-            "It repairs %(repaired)s images and breaks %(broken)s (McNemar's p %(p)s)."
+            "Against %(before)s it is more accurate: %(points)s points (95 %% interval %(low)s to %(high)s)."
         )
     else:
         text = _(
-            "Against %(before)s it is less accurate: %(points)s points (95 %% interval %(low)s to %(high)s). "
-            "It repairs %(repaired)s images and breaks %(broken)s (McNemar's p %(p)s)."
+            "Against %(before)s it is less accurate: %(points)s points (95 %% interval %(low)s to %(high)s)."
         )
-    moved = sorted(compared["classes"], key=lambda row: row["difference"])
+    parts = (text % values, _moved_images(compared, may_be_chance), _moved_classes(compared))
+    return " ".join(filter(None, parts))
+
+
+def _moved_images(compared: dict[str, Any], may_be_chance: bool) -> str:
+    repaired, broken = compared["repaired"], compared["broken"]
+    repairs = ngettext("It repairs %(n)s image", "It repairs %(n)s images", repaired)
+    breaks = ngettext("breaks %(n)s image", "breaks %(n)s images", broken)
+    if may_be_chance:
+        text = _("%(repairs)s and %(breaks)s, which may be chance (McNemar's p %(p)s).")
+    else:
+        text = _("%(repairs)s and %(breaks)s (McNemar's p %(p)s).")
+    return text % {
+        "repairs": repairs % {"n": count(repaired)},
+        "breaks": breaks % {"n": count(broken)},
+        "p": p_value(compared["p"]),
+    }
+
+
+def _moved_classes(compared: dict[str, Any]) -> str:
+    present = [row for row in compared["classes"] if row["n"]]
+    if len(present) < 2:
+        return ""
+    moved = sorted(present, key=lambda row: row["difference"])
     if moved[0]["difference"] < 0:
         extra = _("Most gained: %(best)s (%(gain)s points of recall); most lost: %(worst)s (%(loss)s).")
     else:
         extra = _("Most gained: %(best)s (%(gain)s points of recall); least: %(worst)s (%(loss)s).")
-    extra %= {
+    return extra % {
         "best": _(moved[-1]["name"]),
         "gain": points(moved[-1]["difference"]),
         "worst": _(moved[0]["name"]),
         "loss": points(moved[0]["difference"]),
     }
-    return f"{text % values} {extra}"
 
 
 def p_value(p: float) -> str:

@@ -20,24 +20,17 @@ HASH_DISTANCE = 26
 PIXEL_DISTANCE = 21.0
 
 
-def data_facts(cifar: Cifar10) -> tuple[dict[str, Any], Images]:
-    """Describe CIFAR-10 as it was read.
-
-    Returns:
-        JSON-able facts, and the images that they show, uint8 [M, 32, 32, 3]: first
-        ``SAMPLES_PER_CLASS`` training images a class, then the training image of each
-        duplicate shown.
-    """
-    rows = [np.flatnonzero(cifar.y_train == n)[:SAMPLES_PER_CLASS] for n in range(len(CLASS_NAMES))]
+def data_facts(cifar: Cifar10) -> dict[str, Any]:
+    """Describe CIFAR-10 as it was read; JSON-able."""
     pairs = near_duplicates(cifar.x_train, cifar.x_test)
     shown = pairs[:DUPLICATES_SHOWN]
     pixels = cifar.x_train.reshape(-1, 3)
-    facts = {
+    return {
         "training": np.bincount(cifar.y_train, minlength=10).tolist(),
         "test": np.bincount(cifar.y_test, minlength=10).tolist(),
         "mean": [round(float(v), 2) for v in pixels.mean(axis=0)],
         "deviation": [round(float(v), 2) for v in pixels.std(axis=0)],
-        "samples": [len(r) for r in rows],
+        "samples": [len(rows) for rows in _samples(cifar)],
         "duplicates": {
             "n": len({test for test, _, _ in pairs}),
             "other_label": sum(int(cifar.y_test[a] != cifar.y_train[b]) for a, b, _ in pairs),
@@ -54,7 +47,18 @@ def data_facts(cifar: Cifar10) -> tuple[dict[str, Any], Images]:
             ],
         },
     }
-    return facts, cifar.x_train[np.concatenate([*rows, np.array([b for _, b, _ in shown], int)])]
+
+
+def shown_images(cifar: Cifar10, facts: dict[str, Any]) -> Images:
+    """The training images that the facts speak of, uint8 [M, 32, 32, 3]: first
+    ``SAMPLES_PER_CLASS`` a class, then the one of each duplicate shown."""
+    twins = np.array([pair["training"] for pair in facts["duplicates"]["shown"]], int)
+    shown: Images = cifar.x_train[np.concatenate([*_samples(cifar), twins])]
+    return shown
+
+
+def _samples(cifar: Cifar10) -> list[NDArray[np.int64]]:
+    return [np.flatnonzero(cifar.y_train == n)[:SAMPLES_PER_CLASS] for n in range(len(CLASS_NAMES))]
 
 
 def near_duplicates(x_train: Images, x_test: Images) -> list[tuple[int, int, float]]:

@@ -39,12 +39,16 @@ SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class Package:
-    """A ``.keras`` file's bytes, their sha256, the card and the test split's figures."""
+    """A ``.keras`` file's bytes, their sha256, the card and the test split's figures.
+
+    ``outputs``: features float32 [N, D] and logits float32 [N, 10] of the test split, in its order.
+    """
 
     content: bytes
     sha256: str
     card: dict[str, Any]
     test: dict[str, Any]
+    outputs: tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def package(
@@ -103,7 +107,7 @@ def package(
             "cores": os.cpu_count(),
         },
     }
-    return Package(content, sha256, card, judged.test)
+    return Package(content, sha256, card, judged.test, judged.outputs)
 
 
 @dataclass(frozen=True)
@@ -113,10 +117,12 @@ class Judged:
     Attributes:
         card: the card's parts 'judge', 'validation', 'test', 'verdicts' and, with photos, 'photos'.
         test: all figures on the test split.
+        outputs: see ``Package``.
     """
 
     card: dict[str, Any]
     test: dict[str, Any]
+    outputs: tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def judge_and_measure(
@@ -152,7 +158,7 @@ def judge_and_measure(
         "test": _summary(test),
         **trusted,
     }
-    return Judged(card, test)
+    return Judged(card, test, (seen.features, seen.logits))
 
 
 def saved(model: keras.Model) -> bytes:

@@ -9,6 +9,8 @@ Network Robustness to Common Corruptions and Perturbations", 2019 (five strength
 from __future__ import annotations
 
 import io
+import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from training.engine import calibration
+from training.engine import bootstrap, calibration
 from training.engine.data import CLASS_NAMES
 from training.engine.evaluate import ANIMALS, CHUNK, figures, forward
 from training.engine.image_set import ImageSet
@@ -34,6 +36,8 @@ CONFIDENCE_BANDS = (0.0, 0.5, 0.7, 0.9, 0.99, 1.0)
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.floating[Any]]
+# Features [N, D] and logits [N, 10].
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ def measure(
     say: Callable[[str], None] = lambda sentence: None,
     *,
     distorted: int = ROBUSTNESS_IMAGES,
+    outputs: Outputs | None = None,
 ) -> Measured:
     """Run the model over the set and compute every panel.
 
@@ -65,13 +70,17 @@ def measure(
         preprocessing: the version that the model was trained with.
         say: is told what is being done, a sentence at a time.
         distorted: how many images are tried with each distortion; 0: none.
+        outputs: what ``forward`` gave for these images, where somebody asked already.
     """
-    say(f"Looking at {len(images):,} images.")
     labels = np.asarray(images.labels).astype(int)
-    features, logits = forward(predictor, images.images, preprocessing)
+    if outputs is None:
+        say(f"Looking at {len(images):,} images.")
+        outputs = forward(predictor, images.images, preprocessing)
+    features, logits = outputs
     fitted = predictor.judge.calibration
     found = figures(logits, labels, fitted)
     probabilities = fitted.probabilities(logits)
+    redrawn = bootstrap.redrawn(len(labels))
     say("Drawing curves and slices.")
     embedding, explained = project(features)
     found["panels"] = {
@@ -80,7 +89,8 @@ def measure(
         "top2_interval": share_interval(_rank(probabilities, labels) < 2)["interval"],
         "log_loss_interval": mean_interval(_losses(probabilities, labels)),
         "brier_interval": mean_interval(_briers(probabilities, labels)),
-        "curves": curves(probabilities, labels),
+        "intervals": _intervals(redrawn, found, logits, probabilities, labels),
+        "curves": curves(probabilities, labels, redrawn),
         "sweep": sweep(probabilities, labels),
         "histogram": histogram(probabilities, labels),
         "mistakes": ranked_rows(probabilities, labels, "mistakes"),
@@ -95,6 +105,20 @@ def measure(
         found["panels"]["robustness"] = robustness(predictor, images, preprocessing, distorted)
     found["panels"]["speed"] = speed(predictor)
     return Measured(found, probabilities.astype(np.float16), embedding.astype(np.float16))
+
+
+def _intervals(
+    redrawn: Floats, found: dict[str, Any], logits: Floats, probabilities: Floats, labels: NDArray[Any]
+) -> dict[str, Any]:
+    """95 % intervals of the calibration errors and, a class each, of F1."""
+    errors = {"ece": probabilities, "ece_before": calibration.softmax(logits)}
+    made: dict[str, Any] = {
+        key: bootstrap.interval(found[key], bootstrap.calibration_errors(redrawn, chances, labels))
+        for key, chances in errors.items()
+    }
+    scores = bootstrap.f1_scores(redrawn, labels, probabilities.argmax(axis=1))
+    made["f1"] = [bootstrap.interval(row["f1"], scores[:, i]) for i, row in enumerate(found["classes"])]
+    return made
 
 
 def share_interval(hits: Bools) -> dict[str, Any]:
@@ -128,8 +152,12 @@ def _rank(probabilities: Floats, labels: NDArray[Any]) -> NDArray[np.int64]:
     return ranks
 
 
-def curves(probabilities: Floats, labels: NDArray[Any]) -> list[dict[str, Any]]:
-    """One-vs-rest ROC and precision-recall curves; of a class that the set lacks: None."""
+def curves(probabilities: Floats, labels: NDArray[Any], redrawn: Floats) -> list[dict[str, Any]]:
+    """One-vs-rest ROC and precision-recall curves; of a class that the set lacks: None.
+
+    Args:
+        redrawn: see ``training.engine.bootstrap``.
+    """
     from sklearn import metrics
 
     rows = []
@@ -141,6 +169,11 @@ def curves(probabilities: Floats, labels: NDArray[Any]) -> list[dict[str, Any]]:
             precision, recall, _ = metrics.precision_recall_curve(truth, score)
             row["auroc"] = round(float(metrics.roc_auc_score(truth, score)), 5)
             row["ap"] = round(float(metrics.average_precision_score(truth, score)), 5)
+            areas = bootstrap.areas(redrawn, score, truth)
+            row["auroc_interval"], row["ap_interval"] = (
+                bootstrap.interval(row[key], redone)
+                for key, redone in zip(("auroc", "ap"), areas, strict=True)
+            )
             row["roc"] = thinned(false_rate, true_rate)
             row["pr"] = thinned(recall[::-1], precision[::-1])
         rows.append(row)
@@ -370,8 +403,9 @@ def spread_rows(labels: NDArray[Any], limit: int) -> NDArray[np.int64]:
     return np.sort(by_class[np.linspace(0, len(labels) - 1, limit).astype(int)])
 
 
-def speed(predictor: Predictor, repeats: int = 15) -> dict[str, float]:
-    """Seconds of one image's forward pass (the median), and images a second in batches of 256."""
+def speed(predictor: Predictor, repeats: int = 15) -> dict[str, Any]:
+    """Seconds of one image's forward pass: the median and the range of the middle half, of ``n``
+    repeats; images a second in batches of 256; and on which machine."""
     predictor.warm_up()
     one = np.zeros((1, *predictor.input_shape), np.uint8)
     many = np.zeros((256, *predictor.input_shape), np.uint8)
@@ -385,5 +419,8 @@ def speed(predictor: Predictor, repeats: int = 15) -> dict[str, float]:
     predictor.forward(many)
     return {
         "seconds": round(float(np.median(times)), 6),
+        "middle_half": [round(float(np.quantile(times, q)), 6) for q in (0.25, 0.75)],
+        "n": repeats,
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
         "images_per_second": round(256 / (time.perf_counter() - began), 1),
     }

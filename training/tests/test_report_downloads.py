@@ -38,13 +38,14 @@ class Downloads(ReportTestCase):
         self.assertEqual(harmless("cat/1.jpg"), "cat/1.jpg")
 
     def test_each_chart_is_an_svg_file_with_its_own_colours(self):
-        for name in (*CHART_NAMES, "map"):
+        for name in (*CHART_NAMES, "map", "confusion"):
             answer = self.client.get(self.url(f"figures/{name}.svg"))
             self.assertEqual(answer.headers["Content-Type"], "image/svg+xml")
             self.assertIn("attachment", answer.headers["Content-Disposition"])
             drawing = ElementTree.fromstring(answer.content)
             self.assertTrue(drawing.tag.endswith("svg"))
             self.assertIn(b"<style>", answer.content)
+            self.assertIn("tiny-better ·", answer.content.decode())
         self.assertEqual(self.client.get(self.url("figures/nothing.svg")).status_code, 404)
 
     def test_the_model_card_says_what_it_is_and_what_it_is_not_for(self):

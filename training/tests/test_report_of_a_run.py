@@ -15,6 +15,17 @@ def test_a_run_leaves_a_model_whose_report_has_every_panel(host: Host) -> None:
     assert shown["files"]
 
 
+def test_the_next_run_measures_itself_and_the_champion_on_accepted_corrections(host: Host) -> None:
+    host.shell(FREEZE)
+    host.manage("train", "--recipe", "tiny", "--epochs", "1", "--seed", "3")
+    said = host.shell(SETS).splitlines()
+    found = json.loads(next(line for line in said if line.startswith("[")))
+    on_corrections = [row for row in found if row[1] == "Corrected photos of spring"]
+    assert [name for name, _, _ in on_corrections] == ["tiny-1", "tiny-2"]
+    assert len({n for _, _, n in on_corrections}) == 1 and on_corrections[0][2] > 0
+    assert sum(dataset == "CIFAR-10 test" for _, dataset, _ in found) == 2
+
+
 def test_evaluate_prints_one_json_object(host: Host) -> None:
     said = host.manage("evaluate", "1", "--json").splitlines()
     answer = json.loads(next(line for line in said if line.startswith("{")))
@@ -30,4 +41,17 @@ report = EvaluationReport.objects.get()
 panels = report.figures["panels"]
 files = default_storage.exists(panels["answers"])
 print(json.dumps({"n": report.n, "panels": list(panels), "files": files}))
+"""
+
+# The first model answers by now, and people have corrected 40 photos.
+FREEZE = """
+from training import datasets
+from training.tests.test_report_of_corrections import photo
+ModelVersion.objects.update(is_champion=True)
+datasets.freeze("spring", [photo(n, n % 10) for n in range(40)], by=None)
+"""
+SETS = """
+import json
+rows = EvaluationReport.objects.order_by("model_id", "id").values_list("model__name", "dataset", "n")
+print(json.dumps([list(row) for row in rows]))
 """

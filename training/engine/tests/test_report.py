@@ -5,8 +5,9 @@ import pytest
 from sklearn import metrics
 
 from training.engine import calibration, report
+from training.engine.bootstrap import redrawn
 from training.engine.data import Cifar10, load_cifar10
-from training.engine.data_facts import data_facts, near_duplicates
+from training.engine.data_facts import data_facts, near_duplicates, shown_images
 from training.engine.image_set import ImageSet, content_sha256
 from training.engine.tests.synthetic import images
 
@@ -22,7 +23,7 @@ def answered():
 
 def test_areas_under_the_curves_are_those_of_scikit_learn(answered):
     probabilities, labels = answered
-    for number, row in enumerate(report.curves(probabilities, labels)):
+    for number, row in enumerate(report.curves(probabilities, labels, redrawn(len(labels)))):
         truth, score = labels == number, probabilities[:, number]
         assert row["auroc"] == pytest.approx(metrics.roc_auc_score(truth, score), abs=1e-5)
         assert row["ap"] == pytest.approx(metrics.average_precision_score(truth, score), abs=1e-5)
@@ -30,7 +31,7 @@ def test_areas_under_the_curves_are_those_of_scikit_learn(answered):
 
 def test_a_thinned_curve_keeps_its_ends_and_nearly_its_area(answered):
     probabilities, labels = answered
-    row = report.curves(probabilities, labels)[3]
+    row = report.curves(probabilities, labels, redrawn(len(labels)))[3]
     assert len(row["roc"]) <= report.CURVE_POINTS + 2
     assert row["roc"][0] == [0, 0] and row["roc"][-1] == [1, 1]
     x, y = np.array(row["roc"]).T
@@ -39,7 +40,7 @@ def test_a_thinned_curve_keeps_its_ends_and_nearly_its_area(answered):
 
 def test_a_class_that_the_set_lacks_has_no_curve():
     probabilities, labels = np.full((20, 10), 0.1), np.repeat([0, 1], 10)
-    rows = report.curves(probabilities, labels)
+    rows = report.curves(probabilities, labels, redrawn(len(labels)))
     assert rows[2]["auroc"] is None and "roc" not in rows[2]
     assert rows[0]["auroc"] == 0.5
 
@@ -160,7 +161,8 @@ def test_near_duplicates_are_found_in_spite_of_small_changes():
 def test_facts_show_samples_of_every_class():
     labels = np.tile(np.arange(10, dtype=np.uint8), 30)
     cifar = Cifar10(images(labels, 1), labels, images(labels, 2), labels, "made up", "0" * 64)
-    facts, shown = data_facts(cifar)
+    facts = data_facts(cifar)
+    shown = shown_images(cifar, facts)
     assert facts["training"] == [30] * 10
     assert len(shown) == 100 + len(facts["duplicates"]["shown"])
     assert 0 < facts["mean"][0] < 255

@@ -6,19 +6,30 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.urls import reverse
 
-from training import evaluation, evaluation_sets, model_store, trust
+from training import datasets, evaluation, evaluation_sets, model_store, shipped_reports, trust
 from training.engine.data import DatasetError, load_cifar10
 from training.engine.photo_set import PhotosError
 from training.models import EvaluationReport, ModelVersion
 
 
 class Command(BaseCommand):
-    help = "Measure a model on CIFAR-10's test images, or on a set that staff added, and keep the report."
+    help = (
+        "Measure a model on CIFAR-10's test images, on people's accepted corrections, or on a set that "
+        "staff added, and keep the report."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("version", metavar="VERSION", help="Name or number of the model version.")
-        parser.add_argument(
+        which = parser.add_mutually_exclusive_group()
+        which.add_argument(
             "--set", dest="image_set", help="Name of an evaluation set; default: CIFAR-10 test."
+        )
+        which.add_argument(
+            "--corrections",
+            metavar="DATASET",
+            nargs="?",
+            const="",
+            help="The corrected photos that a dataset version keeps apart; default: the newest's.",
         )
         parser.add_argument("--json", action="store_true", help="Print the figures as JSON and nothing else.")
 
@@ -26,7 +37,13 @@ class Command(BaseCommand):
         version = find_version(options["version"])
         try:
             report = self.evaluate(version, options)
-        except (DatasetError, PhotosError, evaluation_sets.SetRefused, model_store.ModelFileError) as error:
+        except (
+            DatasetError,
+            PhotosError,
+            datasets.NothingToMeasure,
+            evaluation_sets.SetRefused,
+            model_store.ModelFileError,
+        ) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
             self.stdout.write(json.dumps(evaluation.as_json(report)))
@@ -46,9 +63,12 @@ class Command(BaseCommand):
         if options["image_set"]:
             images = evaluation_sets.load_set(evaluation_sets.find_set(options["image_set"]))
             return evaluation.evaluate(version, images, say=say)
+        if options["corrections"] is not None:
+            return evaluation.evaluate_on_corrections(version, options["corrections"], say=say)
         cifar = load_cifar10(settings.CIFAR10_DIR or None)
         report = evaluation.evaluate_on_cifar10(version, cifar, say=say)
         trust.measure_trust(version, cifar, say)
+        shipped_reports.show_images(cifar)
         return report
 
 

@@ -1,0 +1,102 @@
+"""Reports of the models that ship: made beforehand by ``manage.py ship_report``, whole from the start.
+
+Beside each shipped model lie its figures (``test.json``) and its single answers
+(``answers.npz``); no image of CIFAR-10 ships. The images join as soon as this site has a copy of
+the data: at the next start where CIFAR10_DIR names one, or at the end of the first run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from django.conf import settings
+from django.utils import timezone
+
+from training import evaluation, model_store, tiles
+from training.engine.data import Cifar10, load_cifar10
+from training.models import EvaluationReport
+
+Say = Callable[[str], None]
+ANSWERS = "answers.npz"
+
+
+def complete() -> list[EvaluationReport]:
+    """Give the shipped models' reports the panels and answers that ship.
+
+    A report that was made here since, by 'manage.py evaluate', stays as it is.
+
+    Returns:
+        Those that were completed.
+    """
+    completed = []
+    for folder in model_store.shipped_folders():
+        card, file = model_store.shipped_card(folder.name), folder / ANSWERS
+        report = (
+            EvaluationReport.objects.filter(
+                model__sha256=card["sha256"], dataset_sha256=card["data"]["sha256"]
+            )
+            .select_related("model")
+            .first()
+        )
+        if report is None or not file.is_file() or evaluation.has_panels(report):
+            continue
+        figures = json.loads((folder / "test.json").read_text())
+        figures["panels"]["answers"] = evaluation.keep_answers(report.model, file.read_bytes())
+        report.figures = figures
+        report.save(update_fields=["figures"])
+        completed.append(report)
+    return completed
+
+
+def show_images(cifar: Cifar10 | None = None) -> int:
+    """Keep the images of reports on CIFAR-10's test split that have none yet.
+
+    Args:
+        cifar: the data, where it is loaded; None: what CIFAR10_DIR names, never a download.
+
+    Returns:
+        How many reports have images now that had none.
+
+    Raises:
+        DatasetError: CIFAR10_DIR holds no CIFAR-10.
+    """
+    reports = EvaluationReport.objects.filter(dataset=model_store.TEST_SET).select_related("model")
+    bare = [report for report in reports if not tiles.are_kept(report.dataset_sha256)]
+    if bare and cifar is None and settings.CIFAR10_DIR:
+        cifar = load_cifar10(settings.CIFAR10_DIR)
+    return sum(tiles.lend(cifar, report) for report in bare) if cifar else 0
+
+
+def ship(name: str, cifar: Cifar10, say: Say = lambda sentence: None) -> Path:
+    """Measure a model of ``training/pretrained`` and write what of its report ships.
+
+    Returns:
+        The folder with the new ``test.json`` and ``answers.npz``.
+
+    Raises:
+        ModelFileError: there is no such model, or its file is not what its card says.
+    """
+    from training.engine.data_facts import data_facts
+    from training.engine.report import measure
+
+    card = model_store.shipped_card(name)
+    images = evaluation.cifar10_test(cifar)
+    measured = measure(
+        evaluation.new_predictor(model_store.shipped_file(name).read_bytes(), card),
+        images,
+        card["preprocessing"],
+        say,
+        distorted=settings.REPORT_DISTORTED_IMAGES,
+    )
+    say("Describing the data.")
+    measured.figures["panels"] |= {
+        "tile": images.images[0].shape[0],
+        "data": data_facts(cifar),
+        "computed_at": timezone.now().isoformat(timespec="seconds"),
+    }
+    folder = model_store.PRETRAINED_DIR / name
+    (folder / "test.json").write_text(json.dumps(measured.figures))
+    (folder / ANSWERS).write_bytes(evaluation.packed_answers(measured))
+    return folder

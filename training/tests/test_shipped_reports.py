@@ -1,0 +1,171 @@
+"""The models that ship come with whole reports; their images join where CIFAR-10 is."""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.core.files.storage import default_storage
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client, override_settings
+from django.test.utils import CaptureQueriesContext
+
+from cifarsite.test import make_user
+from training import evaluation, model_store, shipped_reports, tiles
+from training.engine.image_set import ImageSet
+from training.models import EvaluationReport, ModelVersion
+from training.tests.report_case import ReportTestCase, made_up_cifar10
+
+PANELS = ("curves", "sweep", "histogram", "mistakes", "unsure", "examples", "slices", "kinds", "robustness")
+
+
+@pytest.mark.parametrize("name", [folder.name for folder in model_store.shipped_folders()])
+def test_a_shipped_model_has_all_panels_and_an_answer_for_every_test_image(name: str) -> None:
+    folder = model_store.PRETRAINED_DIR / name
+    figures = json.loads((folder / "test.json").read_text())
+    assert {*PANELS, "data", "map", "speed", "intervals"} <= set(figures["panels"])
+    assert figures["n"] == len(figures["predicted"]) == 10_000
+    # Made by another machine, a few of the closest answers may differ.
+    assert figures["accuracy"] == pytest.approx(model_store.shipped_card(name)["test"]["accuracy"], abs=0.001)
+    assert (folder / "answers.npz").stat().st_size < 400_000
+
+
+@pytest.mark.django_db
+def test_the_real_report_of_10000_images_takes_300_kb_and_10_queries_at_most(
+    client: Client, settings: Any, tmp_path: Path
+) -> None:
+    settings.MODELS_DIR, settings.MEDIA_ROOT = tmp_path / "models", tmp_path / "media"
+    model_store.install_pretrained()
+    shipped_reports.complete()
+    version = ModelVersion.objects.get(is_champion=True)
+    report, other = version.reports.get(), ModelVersion.objects.exclude(pk=version.pk).earliest("pk")
+    cifar = made_up_cifar10()
+    tiles.keep_tiles(ImageSet(report.dataset, report.dataset_sha256, cifar.x_test, cifar.y_test))
+    client.force_login(make_user("alice"))
+    for path in ("report/", "report/images/", "report/images/3/", f"compare/{other.pk}/"):
+        for language in ("en", "vi"):
+            with CaptureQueriesContext(connection) as queries:
+                answer = client.get(f"/models/{version.pk}/{path}", headers={"accept-language": language})
+            assert answer.status_code == 200, path
+            assert len(answer.content) < 300_000, path
+            assert len(queries) <= 10, (path, len(queries))
+
+
+class ShippedReports(ReportTestCase):
+    """A model that ships, made small: measured, written beside its file, installed on a new site."""
+
+    folder: Path
+    card: dict[str, Any]
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        super().setUpTestData()
+        cls.folder = cls.models_dir / "pretrained" / "tiny"
+        cls.folder.mkdir(parents=True, exist_ok=True)
+        content = (cls.models_dir / f"{cls.better.sha256}.keras").read_bytes()
+        (cls.folder / "model.keras").write_bytes(content)
+        test = {"n": 10_000, "accuracy": 0.5}
+        cls.card = {
+            **cls.better.card,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "recipe": "tiny",
+            "preprocessing": "squash32-v1",
+            "data": {"name": "CIFAR-10", "sha256": "c" * 64},
+            "validation": test,
+            "test": test,
+        }
+        (cls.folder / "card.json").write_text(json.dumps(cls.card))
+        with mock.patch.object(model_store, "PRETRAINED_DIR", cls.folder.parent):
+            shipped_reports.ship("tiny", cls.cifar)
+
+    def setUp(self) -> None:
+        super().setUp()
+        for name, value in (("PRETRAINED_DIR", self.folder.parent), ("SHIPPED_CHAMPION", "tiny")):
+            self.enterContext(mock.patch.object(model_store, name, value))
+        # An empty site: no model, no image.
+        ModelVersion.objects.all().delete()
+        for file in ("tiles-000.npy", "data.npy"):
+            default_storage.delete(f"sets/{'c' * 64}/{file}")
+
+    def install(self) -> ModelVersion:
+        call_command("install_pretrained", stdout=io.StringIO(), stderr=io.StringIO())
+        return ModelVersion.objects.get(is_champion=True)
+
+    def test_a_new_site_without_the_data_shows_the_whole_report_and_says_where_images_come_from(self) -> None:
+        version = self.install()
+        page = self.client.get(self.url(version=version))
+        for name in ("roc", "pr", "sweep", "reliability", "histogram", "robustness"):
+            self.assertContains(page, f'id="chart-{name}"')
+        for text in (
+            "data-map",
+            "Most confident mistakes",
+            "Least certain",
+            "Test images that training knows",
+        ):
+            self.assertContains(page, text)
+        self.assertContains(page, "The images themselves do not come with the project")
+        self.assertNotContains(page, "sheet.png?")
+        for part in ("images/", "images/3/", "predictions.csv", "figures/map.svg", "points.json"):
+            self.assertEqual(self.client.get(self.url(part, version)).status_code, 200, part)
+
+    def test_a_site_with_the_data_shows_the_images_too(self) -> None:
+        with (
+            override_settings(CIFAR10_DIR="somewhere"),
+            mock.patch.object(shipped_reports, "load_cifar10", return_value=self.cifar),
+        ):
+            version = self.install()
+        page = self.client.get(self.url(version=version))
+        self.assertNotContains(page, "do not come with the project")
+        self.assertEqual(self.client.get(self.url("sheet.png?i=1,2", version)).status_code, 200)
+        self.assertEqual(self.client.get(self.url("data.png", version)).status_code, 200)
+
+    def test_another_copy_with_the_same_labels_lends_its_images(self) -> None:
+        version = self.install()
+        report = version.reports.get()
+        other = made_up_cifar10()
+        other.y_test[:2] = other.y_test[1], other.y_test[0]
+        self.assertEqual(shipped_reports.show_images(other), 0)
+        self.assertFalse(tiles.are_kept(report.dataset_sha256))
+        self.assertEqual(shipped_reports.show_images(made_up_cifar10()), 1)
+        self.assertTrue(tiles.are_kept(report.dataset_sha256))
+
+    def test_a_folder_that_holds_no_cifar10_stops_nothing(self) -> None:
+        said = io.StringIO()
+        with override_settings(CIFAR10_DIR=str(self.folder)):
+            call_command("install_pretrained", stdout=io.StringIO(), stderr=said)
+        self.assertIn("Reports show no images", said.getvalue())
+
+    def test_a_second_start_completes_nothing_and_an_own_report_stays(self) -> None:
+        version = self.install()
+        self.assertEqual(shipped_reports.complete(), [])
+        evaluation.evaluate_on_cifar10(version, self.cifar)
+        own = version.reports.get().figures
+        self.install()
+        self.assertEqual(version.reports.get().figures, own)
+
+    def test_a_report_of_an_older_installation_gets_its_panels(self) -> None:
+        version = self.install()
+        report = version.reports.get()
+        bare = {key: value for key, value in report.figures.items() if key != "panels"}
+        EvaluationReport.objects.filter(pk=report.pk).update(figures=bare)
+        self.install()
+        self.assertTrue(evaluation.has_panels(version.reports.get()))
+
+    def test_the_command_refuses_a_name_that_does_not_ship_and_another_copy_of_the_data(self) -> None:
+        with self.assertRaisesMessage(CommandError, "No model 'huge' ships; there are: tiny."):
+            call_command("ship_report", "huge")
+        self.addCleanup((self.folder / "card.json").write_text, json.dumps(self.card))
+        (self.folder / "card.json").write_text(
+            json.dumps({**self.card, "data": {"name": "CIFAR-10", "sha256": "d" * 64}})
+        )
+        load = "training.management.commands.ship_report.load_cifar10"
+        with (
+            mock.patch(load, return_value=self.cifar),
+            self.assertRaisesMessage(CommandError, "another copy"),
+        ):
+            call_command("ship_report")
+        self.assertTrue(Path(self.folder / "answers.npz").is_file())
