@@ -155,6 +155,17 @@ class ShippedReports(ReportTestCase):
         self.install()
         self.assertTrue(evaluation.has_panels(version.reports.get()))
 
+    def test_the_report_of_a_newer_release_replaces_that_of_an_earlier_one(self) -> None:
+        version = self.install()
+        file = self.folder / "test.json"
+        before = file.read_text()
+        self.addCleanup(file.write_text, before)
+        newer = json.loads(before)
+        newer["panels"]["computed_at"], newer["log_loss"] = "2100-01-01T00:00:00+00:00", 0.123
+        file.write_text(json.dumps(newer))
+        self.install()
+        self.assertEqual(version.reports.get().figures["log_loss"], 0.123)
+
     def test_the_command_refuses_a_name_that_does_not_ship_and_another_copy_of_the_data(self) -> None:
         with self.assertRaisesMessage(CommandError, "No model 'huge' ships; there are: tiny."):
             call_command("ship_report", "huge")
