@@ -7,9 +7,12 @@ the data: at the next start where CIFAR10_DIR names one, or at the end of the fi
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
@@ -18,6 +21,7 @@ from training import evaluation, model_store, tiles
 from training.engine.data import Cifar10, load_cifar10
 from training.models import EvaluationReport
 
+logger = logging.getLogger(__name__)
 Say = Callable[[str], None]
 ANSWERS = "answers.npz"
 
@@ -43,16 +47,27 @@ def complete() -> list[EvaluationReport]:
         )
         if report is None or not file.is_file():
             continue
-        figures = json.loads((folder / "test.json").read_text())
+        figures, packed = json.loads((folder / "test.json").read_text()), file.read_bytes()
+        if not belong_together(figures, packed):
+            logger.warning(
+                "The report of %s does not fit its model: run 'manage.py ship_report'.", folder.name
+            )
+            continue
         made_at = figures["panels"]["computed_at"]
         if evaluation.has_panels(report) and report.figures["panels"].get("shipped") in (None, made_at):
             continue
         figures["panels"]["shipped"] = made_at
-        figures["panels"]["answers"] = evaluation.keep_answers(report.model, file.read_bytes())
+        figures["panels"]["answers"] = evaluation.keep_answers(report.model, packed)
         report.figures = figures
         report.save(update_fields=["figures"])
         completed.append(report)
     return completed
+
+
+def belong_together(figures: dict[str, Any], packed: bytes) -> bool:
+    """Were the panels of a ``test.json`` and these answers made in one go?"""
+    panels = figures.get("panels", {})
+    return bool(panels.get("answers_sha256") == hashlib.sha256(packed).hexdigest())
 
 
 def show_images(cifar: Cifar10 | None = None) -> int:
@@ -96,12 +111,14 @@ def ship(name: str, cifar: Cifar10, say: Say = lambda sentence: None) -> Path:
         distorted=settings.REPORT_DISTORTED_IMAGES,
     )
     say("Describing the data.")
+    packed = evaluation.packed_answers(measured)
     measured.figures["panels"] |= {
         "tile": images.images[0].shape[0],
         "data": data_facts(cifar),
         "computed_at": timezone.now().isoformat(timespec="seconds"),
+        "answers_sha256": hashlib.sha256(packed).hexdigest(),
     }
     folder = model_store.PRETRAINED_DIR / name
     (folder / "test.json").write_text(json.dumps(measured.figures))
-    (folder / ANSWERS).write_bytes(evaluation.packed_answers(measured))
+    (folder / ANSWERS).write_bytes(packed)
     return folder

@@ -31,7 +31,9 @@ def test_a_shipped_model_has_all_panels_and_an_answer_for_every_test_image(name:
     assert figures["n"] == len(figures["predicted"]) == 10_000
     # Made by another machine, a few of the closest answers may differ.
     assert figures["accuracy"] == pytest.approx(model_store.shipped_card(name)["test"]["accuracy"], abs=0.001)
-    assert (folder / "answers.npz").stat().st_size < 400_000
+    packed = (folder / "answers.npz").read_bytes()
+    assert len(packed) < 400_000
+    assert shipped_reports.belong_together(figures, packed), f"Run 'manage.py ship_report {name}'."
 
 
 @pytest.mark.django_db
@@ -165,6 +167,13 @@ class ShippedReports(ReportTestCase):
         file.write_text(json.dumps(newer))
         self.install()
         self.assertEqual(version.reports.get().figures["log_loss"], 0.123)
+
+    def test_answers_of_another_model_are_left_alone(self) -> None:
+        file = self.folder / "test.json"
+        self.addCleanup(file.write_text, file.read_text())
+        file.write_text(json.dumps({"n": 10_000, "accuracy": 0.5}))
+        version = self.install()
+        self.assertFalse(evaluation.has_panels(version.reports.get()))
 
     def test_the_command_refuses_a_name_that_does_not_ship_and_another_copy_of_the_data(self) -> None:
         with self.assertRaisesMessage(CommandError, "No model 'huge' ships; there are: tiny."):
