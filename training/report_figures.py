@@ -391,7 +391,7 @@ def _robustness(report: EvaluationReport) -> Chart | None:
         ],
         lines=series,
         legend=legend(series),
-        note=_("The same images for every model; in brackets the 95 % interval."),
+        note=_("The same images for every model; the interval that holds 95 of 100 in brackets."),
         measured_on=images_of(report, found["n"]),
     )
 
