@@ -92,8 +92,8 @@ def decimal(value: float, digits: int) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """0.5 as '50.0 %' in the reader's way, not to be broken across lines; None as a dash."""
-    return "–" if value is None else f"{decimal(100 * value, digits)}\N{NO-BREAK SPACE}%"
+    """0.5 as '50.0 %' in the reader's way; None as a dash."""
+    return "–" if value is None else f"{decimal(100 * value, digits)} %"
 
 
 def percent_ticks(scale: Scale) -> list[tuple[str, str]]:
