@@ -41,6 +41,10 @@ log = structlog.get_logger(__name__)
 Status = Prediction.Status
 # Answers that one photo may have.
 MOST_ANSWERS = 50
+# Photos of batches in one go within so many seconds of a single photo; a size the model has compiled.
+BULK_BATCH = 8
+LATELY_SECONDS = 30.0
+_interactive_at = -LATELY_SECONDS
 # What each worker of this process last said is wrong with it.
 _reported: dict[str, str] = {}
 LOST = "The worker was lost %d times while it looked at this photo. Ask again, or try another photo."
@@ -126,12 +130,7 @@ def predict_pending(worker: str, between: Callable[[], object] = lambda: None) -
         if loaded is None:
             break
         model, predictor = loaded
-        rows = leases.claim(
-            claimable().order_by("priority", "id"),
-            worker=worker,
-            limit=settings.PREDICTION_BATCH,
-            status=Status.RUNNING,
-        )
+        rows = _claim(worker)
         if not rows:
             break
         try:
@@ -160,6 +159,23 @@ def waiting(priority: int, most: int) -> int:
 def waiting_since(priority: int) -> datetime | None:
     """Since when the oldest of them waits."""
     return open_rows(priority).values_list("created_at", flat=True).first()
+
+
+def _claim(worker: str) -> list[Prediction]:
+    """Photos that somebody waits for, by themselves; where there are none, photos of batches.
+
+    Few of these at a time while people upload: whoever comes next waits for what is in hand.
+    """
+    global _interactive_at
+    single = claimable().filter(priority=Prediction.Priority.INTERACTIVE)
+    if found := leases.claim(
+        single.order_by("id"), worker=worker, limit=settings.PREDICTION_BATCH, status=Status.RUNNING
+    ):
+        _interactive_at = time.monotonic()
+        return found
+    lately = time.monotonic() - _interactive_at < LATELY_SECONDS
+    limit = min(BULK_BATCH, settings.PREDICTION_BATCH) if lately else settings.PREDICTION_BATCH
+    return leases.claim(claimable().order_by("id"), worker=worker, limit=limit, status=Status.RUNNING)
 
 
 def load_model(worker: str) -> tuple[ModelVersion, Predictor] | None:
