@@ -44,6 +44,7 @@ class ScopeTests(ApiTestCase):
         other = self.token(self.charlie, "predict", "read")
         bodies: dict[str, Any] = {
             "correction": {"label": "cat"},
+            "predictions": {},
             "promote": {"reason": "why"},
             "rollback": {"reason": "why"},
             "training-jobs": {"recipe": "fast_cnn"},
