@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
+from django.db.models import F, Prefetch
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -17,7 +18,7 @@ from training import curves, model_store
 from training.engine.recipes import RECIPES
 from training.forms import NotesForm, PromoteForm, RollBackForm
 from training.gate import examine
-from training.models import ModelVersion, Promotion
+from training.models import EvaluationReport, ModelVersion, Promotion
 from training.promotion import PromotionRefused, promote, roll_back
 from training.trust_words import trust_context
 from training.views import staff_only
@@ -32,10 +33,15 @@ REFUSALS_SHOWN = 5
 @require_safe
 def models_page(request: HttpRequest) -> HttpResponse:
     """All versions, and what was live when."""
-    rows = ModelVersion.objects.select_related("job", "dataset").order_by("-is_champion", "-id")
+    # Of a report's figures, which are long, the database sends the speed alone.
+    reports = EvaluationReport.objects.filter(dataset=model_store.TEST_SET).defer("figures")
+    measured = Prefetch("reports", reports.annotate(speed=F("figures__panels__speed")), to_attr="measured")
+    rows = ModelVersion.objects.select_related("job", "dataset").prefetch_related(measured)
     ledger = Promotion.objects.select_related("previous", "promoted", "by")
     context = {
-        "page": Paginator(rows, MODELS_A_PAGE).get_page(request.GET.get("page")),
+        "page": Paginator(rows.order_by("-is_champion", "-id"), MODELS_A_PAGE).get_page(
+            request.GET.get("page")
+        ),
         "ledger": ledger.defer("previous__card", "promoted__card")[:LEDGER_LINES],
         "roll_back_form": RollBackForm(),
     }

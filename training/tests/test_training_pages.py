@@ -6,13 +6,15 @@ from datetime import timedelta
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
 from cifarsite.test import SiteTestCase
-from training import curves, jobs, leases
+from training import curves, jobs, leases, model_store
 from training.engine.recipes import RECIPES
-from training.models import Epoch, ModelVersion, Promotion, TrainingJob
+from training.models import Epoch, EvaluationReport, ModelVersion, Promotion, TrainingJob
 
 State = TrainingJob.State
 STAFF_PAGES = ("", "live/", "epochs.json", "history.json")
@@ -294,6 +296,26 @@ class TestModels(SiteTestCase):
     def setUp(self) -> None:
         self.version = make_version()
         self.page = f"/models/{self.version.pk}/"
+
+    def test_the_list_says_how_long_a_photo_takes_and_on_what_that_was_measured(self) -> None:
+        make_version("seed_cnn-2", is_champion=True)
+        speed = {"seconds": 0.0052, "machine": {"processor": "x86_64", "cores": 2}}
+        EvaluationReport.objects.create(
+            model=self.version,
+            dataset=model_store.TEST_SET,
+            dataset_sha256="a" * 64,
+            n=10_000,
+            accuracy=0.789,
+            figures={"panels": {"speed": speed}},
+        )
+        self.client.force_login(self.alice)
+        with CaptureQueriesContext(connection) as queries:
+            page = self.client.get("/models/")
+        self.assertContains(page, "5.2 ms")
+        self.assertContains(page, "on 2 cores, x86_64", count=1)
+        make_version("seed_cnn-3")
+        with self.assertNumQueries(len(queries)):
+            self.client.get("/models/")
 
     def test_everybody_who_is_signed_in_sees_them(self) -> None:
         make_version("seed_cnn-2", is_champion=True)
