@@ -6,6 +6,7 @@ worker that started it is killed.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -31,6 +32,7 @@ LOOK_SECONDS = 0.5
 # How long a process has after TERM before it is killed.
 GRACE_SECONDS = 5.0
 OUT_OF_MEMORY = "The machine ran out of memory and killed the run: choose a smaller batch_size."
+DISK_FULL = "The disk is full: make room, then try the job again."
 
 
 def train_next(worker: str, is_ending: Callable[[], bool] = lambda: False) -> int:
@@ -63,7 +65,14 @@ def supervise(job: TrainingJob, is_ending: Callable[[], bool] = lambda: False) -
     """
     said = jobs.run_folder(job) / f"process-{job.attempt}.txt"
     killed_before = _out_of_memory_kills()
-    process = _start(job, said)
+    try:
+        process = _start(job, said)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        jobs.fail(job, "disk_full", DISK_FULL)
+        jobs.tell_requester(job)
+        return
     with Heartbeat(job) as heartbeat:
         why = _watch(job, process, heartbeat, is_ending)
         _end(process)

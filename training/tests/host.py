@@ -134,16 +134,7 @@ class Host:
 
     def training_processes(self, pk: int) -> list[int]:
         """Processes that train this job on this host."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-                mine = f"VAR_DIR={self.folder}".encode() in (folder / "environ").read_bytes().split(b"\0")
-                if mine and b"run_training" in words and str(pk).encode() in words:
-                    found.append(int(folder.name))
-            except OSError:
-                continue
-        return found
+        return training_processes(self.folder, pk)
 
     def kill_worker(self, worker: Worker) -> None:
         """Kill -9 the worker and the process it forked; what they started is for Linux to end."""
@@ -154,3 +145,17 @@ class Host:
     def destroy(self) -> None:
         for worker in list(self.workers):
             self.kill_worker(worker)
+
+
+def training_processes(var_dir: Path, pk: int) -> list[int]:
+    """Processes that train a job of the site whose data folder it is."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            mine = f"VAR_DIR={var_dir}".encode() in (folder / "environ").read_bytes().split(b"\0")
+            if mine and b"run_training" in words and str(pk).encode() in words:
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found

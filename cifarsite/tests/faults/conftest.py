@@ -1,6 +1,7 @@
 """Sites and servers for the fault matrix, and the figures that it measured."""
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from cifarsite.tests.faults.running import Site
 from cifarsite.tests.faults.servers import Postgres, Redis, Server
+from training.engine.tests.synthetic import write_binary
 
 PREPARE = "from cifarsite.tests.faults.prepared import prepare; prepare()"
 FIGURES: list[tuple[str, str]] = []
@@ -40,6 +42,24 @@ def sites(tmp_path: Path, prepared: Path) -> Iterator[Callable[..., Site]]:
     yield make
     for site in made:
         site.destroy()
+
+
+@pytest.fixture(scope="session")
+def made_up_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in CIFAR-10's official binary layout whose images a small network can learn."""
+    return write_binary(tmp_path_factory.mktemp("cifar10"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own of 64 MiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root.")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 import hashlib
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +10,6 @@ import pytest
 from cifarsite.tests.faults.running import Site, Tally
 
 pytestmark = pytest.mark.faults
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own of 64 MiB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a small disk needs root.")
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def fill(folder: Path) -> Path:
