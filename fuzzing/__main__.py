@@ -22,7 +22,8 @@ SECONDS = 120
 READERS = [
     *("classifier.image_headers", "classifier.image_checks", "classifier.archives", "classifier.history"),
     *("classifier.forms", "classifier.batches", "training.engine.data", "training.engine.model_files"),
-    *("zipfile", "csv"),
+    *("zipfile", "csv", "django.http.request", "django.forms.fields", "django.forms.forms"),
+    *("django.forms.widgets", "django.utils.datastructures", "django.utils.formats"),
 ]
 # Longer inputs than this teach the fuzzer little.
 MOST_BYTES = {"cursor": 400, "filters": 400}

@@ -29,7 +29,10 @@ def forbid_changes(sender: AppConfig, using: str = "default", **kwargs: Any) -> 
         if models and connection.vendor == "postgresql":
             cursor.execute(FUNCTION)
         for model in models:
-            for name, event, condition in _triggers(model):
+            described = connection.introspection.get_table_description(cursor, model._meta.db_table)
+            # On the way to today's tables a column of today's model may still be missing.
+            columns = {column.name for column in described}
+            for name, event, condition in _triggers(model, connection.vendor, columns):
                 cursor.execute(_create(connection.vendor, name, event, model._meta.db_table, condition))
 
 
@@ -40,7 +43,7 @@ def allow_changes(sender: AppConfig | None = None, using: str = "default") -> No
     with connection.cursor() as cursor:
         for model in append_only_models(sender):
             table = model._meta.db_table
-            for name, _event, _condition in _triggers(model):
+            for name, _event, _condition in _triggers(model, connection.vendor, set()):
                 if table in tables:
                     of = f' ON "{table}"' if connection.vendor == "postgresql" else ""
                     cursor.execute(f'DROP TRIGGER IF EXISTS "{name}"{of}')
@@ -51,10 +54,12 @@ def append_only_models(app: AppConfig | None = None) -> list[type[AppendOnly]]:
     return [model for model in found if issubclass(model, AppendOnly)]
 
 
-def _triggers(model: type[AppendOnly]) -> Iterator[tuple[str, str, str]]:
+def _triggers(model: type[AppendOnly], vendor: str, columns: set[str]) -> Iterator[tuple[str, str, str]]:
     """(name, event, when). What names a person, or where they were, may only become null."""
     changes = []
     for field in model._meta.concrete_fields:
+        if field.column not in columns:
+            continue
         changed = f'OLD."{field.column}" IS DISTINCT FROM NEW."{field.column}"'
         if field.null and (field.is_relation or field.get_internal_type() == "GenericIPAddressField"):
             changed = f'({changed} AND NEW."{field.column}" IS NOT NULL)'
@@ -65,6 +70,8 @@ def _triggers(model: type[AppendOnly]) -> Iterator[tuple[str, str, str]]:
     yield f"{table}_not_changed", "UPDATE", " OR ".join(changes)
     if model.kept_for_good:
         yield f"{table}_not_deleted", "DELETE", ""
+        if vendor == "postgresql":  # what `manage.py flush` does there; SQLite knows only DELETE
+            yield f"{table}_not_emptied", "TRUNCATE", ""
 
 
 def _create(vendor: str, name: str, event: str, table: str, condition: str) -> str:
@@ -74,4 +81,5 @@ def _create(vendor: str, name: str, event: str, table: str, condition: str) -> s
     else:
         when = when.replace("IS DISTINCT FROM", "IS NOT")  # known to older SQLite too
         do = "BEGIN SELECT RAISE(ABORT, 'append-only'); END"
-    return f'CREATE TRIGGER "{name}" BEFORE {event} ON "{table}" FOR EACH ROW {when} {do}'
+    each = "STATEMENT" if event == "TRUNCATE" else "ROW"
+    return f'CREATE TRIGGER "{name}" BEFORE {event} ON "{table}" FOR EACH {each} {when} {do}'

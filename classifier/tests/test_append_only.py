@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.test import TransactionTestCase
 
@@ -68,6 +69,13 @@ class AppendOnlyTests(SiteTestCase):
         with self.assertRaises(IntegrityError):
             self.sql("UPDATE classifier_auditentry SET by_id = %s", self.bob.pk)
 
+    def test_flush_is_refused_and_empties_nothing(self) -> None:
+        with self.assertRaises(CommandError) as refused:
+            call_command("flush", interactive=False, verbosity=0)
+        self.assertIn("append-only", str(refused.exception.__cause__))
+        self.assertEqual(AuditEntry.objects.get().by, self.alice)
+        self.assertTrue(Promotion.objects.exists())
+
     def test_a_person_can_be_forgotten_and_nothing_else(self) -> None:
         self.sql("UPDATE classifier_auditentry SET by_id = NULL, address = NULL")
         self.sql("UPDATE training_promotion SET by_id = NULL")
@@ -100,20 +108,28 @@ POSTGRES = """
 import os, sys, django
 os.environ["DJANGO_SETTINGS_MODULE"] = "cifarsite.settings"
 django.setup()
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from classifier.models import AuditEntry, User
 call_command("migrate", verbosity=0)
 user = User.objects.create_user("alice")
 AuditEntry.objects.create(kind="token_made", by=user, address="192.0.2.1")
 for statement in ("UPDATE classifier_auditentry SET kind = 'x'", "DELETE FROM classifier_auditentry",
-                  "UPDATE classifier_auditentry SET address = '192.0.2.2'"):
+                  "UPDATE classifier_auditentry SET address = '192.0.2.2'",
+                  "TRUNCATE classifier_auditentry", "TRUNCATE training_promotion CASCADE"):
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(statement)
     except IntegrityError:
         continue
     sys.exit(f"not refused: {statement}")
+try:
+    call_command("flush", interactive=False)
+except CommandError as error:
+    assert "append-only" in str(error.__cause__), error.__cause__
+else:
+    sys.exit("flush was not refused")
+assert AuditEntry.objects.get().by == user
 AuditEntry.objects.update(address=None)
 user.delete()
 assert AuditEntry.objects.get().by is None

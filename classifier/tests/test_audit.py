@@ -3,10 +3,12 @@
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import RequestFactory
+from django.urls import reverse
 
-from cifarsite.test import ApiTestCase, SiteTestCase
+from cifarsite.test import ApiTestCase, SiteTestCase, make_user
 from classifier.audit import client_address, forget_addresses, record
 from classifier.models import AuditEntry
+from classifier.people import delete_account
 from training.models import ModelVersion
 from training.promotion import PromotionRefused, promote
 
@@ -75,6 +77,35 @@ class OnRecordTests(ApiTestCase):
         self.client.post(f"/photos/{photo.pk}/delete/")
         self.call("delete", f"photos/{other.pk}")
         self.assertEqual(self.kinds(), [("photos_deleted", "alice", "1")] * 2)
+
+    def test_rights_given_in_the_administration_are_noted_with_who_gave_them(self) -> None:
+        self.client.force_login(make_user("root", is_staff=True, is_superuser=True))
+        page = reverse("admin:classifier_user_change", args=[self.bob.pk])
+        form = self.client.get(page).context["adminform"].form
+        data = {name: form[name].value() for name in form.fields if form[name].value()}
+        self.client.post(page, {**data, "language": "vi"})  # no right
+        self.assertEqual(self.kinds(), [])
+        self.client.post(page, {**data, "is_staff": "on"})
+        del data["is_active"]
+        self.client.post(page, data)
+        self.assertEqual(
+            self.kinds(),
+            [
+                ("rights_changed", "root", f"user {self.bob.pk}: is_active, is_staff"),
+                ("rights_changed", "root", f"user {self.bob.pk}: none"),
+            ],
+        )
+
+    def test_a_photo_deleted_in_the_administration_is_noted_with_who_did_it_and_whose_it_was(self) -> None:
+        photo = self.upload()
+        self.client.force_login(make_user("root", is_staff=True, is_superuser=True))
+        self.client.post(reverse("admin:classifier_photo_delete", args=[photo.pk]), {"post": "yes"})
+        self.assertEqual(self.kinds(), [("photos_deleted", "root", f"1 of user {self.alice.pk}")])
+
+    def test_a_deleted_account_is_noted_by_its_number_alone(self) -> None:
+        number = self.alice.pk
+        delete_account(self.alice)
+        self.assertEqual(self.kinds(), [("account_deleted", "", f"user {number}")])
 
     def test_a_refused_promotion_is_noted(self) -> None:
         model = ModelVersion.objects.create(

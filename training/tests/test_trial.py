@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import override_settings
 
+from classifier.models import AuditEntry
 from training import gate, trial
 from training.models import ModelVersion, Promotion, Refusal
 from training.promotion import PromotionRefused, promote, roll_back
@@ -94,6 +95,20 @@ class TrialTests(ReportTestCase):
         self.assertTrue(ModelVersion.objects.get(pk=self.better.pk).is_champion)
         with self.assertRaisesMessage(CommandError, "There is no earlier model to go back to."):
             call_command("rollback", "--reason", "Again.", stdout=said)
+
+    def test_a_promotion_and_a_roll_back_are_in_the_audit_log_with_who_did_it(self) -> None:
+        self.lenient()
+        Promotion.objects.create(action="install", promoted=self.better, reason="First.")
+        promote(self.worse, by=self.charlie, reason="A try.", override=True)
+        roll_back(by=self.bob, reason="It was one.")
+        better, worse = self.better.pk, self.worse.pk
+        self.assertEqual(
+            list(AuditEntry.objects.order_by("pk").values_list("kind", "by__username", "detail")),
+            [
+                ("model_promoted", "charlie", f"model {worse} instead of {better}"),
+                ("model_rolled_back", "bob", f"model {better} instead of {worse}"),
+            ],
+        )
 
     def test_a_model_that_no_longer_answers_is_no_way_back(self) -> None:
         version = self.bytes_as_model()
