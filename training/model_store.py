@@ -35,7 +35,7 @@ EARLIER = 20
 LOOK_AGAIN_SECONDS = 15.0
 
 logger = logging.getLogger(__name__)
-_refused: dict[int, tuple[str, float]] = {}
+_refused: dict[str, tuple[str, float]] = {}
 
 
 class ModelFileError(Exception):
@@ -91,13 +91,13 @@ def predictor(version: ModelVersion) -> Predictor:
         ModelFileError: see ``model_file``. The file is then left alone for a while, since each look
             at it reads all of it.
     """
-    refusal, until = _refused.get(version.pk, ("", 0.0))
+    refusal, until = _refused.get(version.sha256, ("", 0.0))
     if time.monotonic() < until:
         raise ModelFileError(refusal)
     try:
         return _loaded(version.pk, version.sha256, json.dumps(version.card["judge"]))
     except ModelFileError as error:
-        _refused[version.pk] = str(error), time.monotonic() + LOOK_AGAIN_SECONDS
+        _refused[version.sha256] = str(error), time.monotonic() + LOOK_AGAIN_SECONDS
         raise
 
 
