@@ -6,6 +6,7 @@ from benchmarks.load import measure
 
 
 @pytest.mark.faults
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_twice_what_it_can_carry_is_refused_in_part_and_loses_nothing() -> None:
     figures = measure(60, capacity_seconds=10, MAX_WAITING_PHOTOS=50)

@@ -231,6 +231,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.mark.faults
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.needs_namespaces
 @pytest.mark.needs_postgres

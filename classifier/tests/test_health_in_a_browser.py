@@ -28,7 +28,7 @@ def test_it_refreshes_itself_and_is_accessible(page: Page, live_server: Any, the
     complaints: list[str] = []
     page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.emulate_media(color_scheme=theme)
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     page.goto(f"{live_server.url}/health/")
     waiting = page.get_by_role("row", name="Training jobs").get_by_role("cell").first
     expect(waiting).to_have_text("0")

@@ -38,7 +38,7 @@ def test_what_a_verdict_means_is_readable_without_an_account(
 ) -> None:
     model_store.install_pretrained()
     page.set_viewport_size({"width": width, "height": 900})
-    page.emulate_media(color_scheme=scheme)
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     page.goto(f"{live_server.url}/")
     page.get_by_role("link", name="What the answer means").click()
     expect(page.get_by_role("heading", level=1, name="What the answer means")).to_be_visible()
@@ -61,7 +61,7 @@ def test_staff_see_drift_and_go_through_the_weeks(
     name = settings.SESSION_COOKIE_NAME
     page.context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": live_server.url}])
     page.set_viewport_size({"width": width, "height": 900})
-    page.emulate_media(color_scheme=scheme)
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     page.goto(f"{live_server.url}/training/")
     page.get_by_role("link", name="Is retraining worthwhile?").click()
     expect(page.get_by_text("review corrections first")).to_be_visible()

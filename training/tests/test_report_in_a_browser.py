@@ -50,7 +50,7 @@ def violations(page: Page) -> list[str]:
 def test_report_comparison_and_images_are_accessible(
     page: Page, live_server: Any, champion: ModelVersion, theme: Any
 ) -> None:
-    page.emulate_media(color_scheme=theme)
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     other = ModelVersion.objects.exclude(pk=champion.pk).earliest("pk")
     start = f"{live_server.url}/models/{champion.pk}"
     for path in ("report/", f"compare/{other.pk}/", "report/images/?outcome=wrong", "report/images/3/"):

@@ -187,7 +187,7 @@ def test_screenshots_of_this_site_are_none_of_the_ten(
     for path in ("/", "/verdicts/", "/accounts/login/", "/accounts/signup/"):
         for width, scheme in ((1280, "light"), (390, "dark")):
             page.set_viewport_size({"width": width, "height": 800})
-            page.emulate_media(color_scheme=scheme)
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             page.goto(live_server.url + path)
             with Image.open(io.BytesIO(page.screenshot())) as image:
                 shots.append(np.asarray(image.convert("RGB")))
