@@ -162,4 +162,5 @@ def test_workers_may_be_killed_at_any_point_of_a_batch(site: Site, tmp_path: Pat
     assert site.one("SELECT count(*) FROM classifier_photo") == PHOTOS - 1
     assert site.one("SELECT count(DISTINCT photo_id) FROM classifier_batchitem") == PHOTOS - 1
     assert site.one("SELECT count(*) FROM classifier_batchitem WHERE error_code = 'not_an_image'") == 1
-    assert not list((tmp_path / "media" / "batches").rglob("*.zip"))
+    kept = tmp_path / "media" / "batches"
+    wait_until(lambda: not list(kept.rglob("*.zip")), "the end of the archive", 60)
