@@ -75,7 +75,7 @@ def test_what_has_succeeded_is_not_resumed(host: Host) -> None:
     number = host.rows("SELECT max(id) AS id FROM training_trainingjob")[0]["id"]
     assert "there is nothing to go on from" in host.manage("train", "--resume", str(number), expected=1)
     said = host.manage("train", "--resume", str(number), "--epochs", "9", expected=1)
-    assert "goes on with its own recipe and parameters" in said
+    assert "goes on with its own recipe, data and parameters" in said
 
 
 def test_a_failed_run_ends_with_its_reason_and_status_1(host: Host) -> None:
