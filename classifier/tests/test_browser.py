@@ -5,6 +5,7 @@ Screenshots of every page, at three widths in both themes, go into the ignored f
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -369,7 +370,12 @@ def test_every_page_is_accessible_clean_and_light(
         ".observe({ type: 'layout-shift', buffered: true })"
     )
     faults = watched(context)
+    # Milliseconds until something is seen; written down, for a machine may be busy.
+    first_paint: dict[str, float] = {}
     for name, page in every_page(context, INSIDE if inside else OUTSIDE):
+        first_paint[name] = round(
+            page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        )
         found = Axe().run(page)
         assert found.violations_count == 0, f"{name}, {theme}:\n{found.generate_report()}"
         assert page.evaluate("window.shifted || 0") < 0.02, f"{name}: the layout shifts"
@@ -384,5 +390,7 @@ def test_every_page_is_accessible_clean_and_light(
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, f"{name} is {wide} pixels wide at {width}"
             page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{theme}.png", full_page=True)
+    paints = SCREENSHOTS / f"first-paint-{'inside' if inside else 'outside'}-{theme}.json"
+    paints.write_text(json.dumps(first_paint, indent=1))
     assert faults == []
     context.close()
