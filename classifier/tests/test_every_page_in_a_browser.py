@@ -1,11 +1,12 @@
 """Every page that a link leads to, of a lively site: accessible, within the policy, at three widths.
 
 The pages are found by following links, so a new page is looked at as soon as one leads to it.
-Screenshots go into the ignored folder `screenshots`.
+Screenshots go into the ignored folder `screenshots`; RENEW_PICTURES=1 renews those in docs/images.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.urls import Resolver404, resolve
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from classifier.tests.test_browser import PASSWORD, SCREENSHOTS, WIDTHS, Site, watched
@@ -32,6 +34,13 @@ ALIKE = ("_add", "_delete", "_history", "_export", "_import")
 ALSO = ("/accounts/login/", "/nothing/", "/api/docs", "/admin/training/trainingjob/add/")
 # Swagger's own widget has poor contrast; beside it stands a reference for everybody, /api/reference.
 NOT_OURS = {"exclude": [["#swagger-ui"]]}
+# Where RENEW_PICTURES=1 asks for it, these become the README's pictures.
+PICTURES = {
+    "linh-classifier-photo": "answer",
+    "linh-classifier-history": "history",
+    "mara-training-job": "training",
+    "mara-training-report": "report",
+}
 EXPECTED = {
     "linh": {"classifier-history", "classifier-photo", "classifier-batch", "training-report"},
     "mara": {
@@ -107,6 +116,14 @@ def every_page(page: Page, site: Site) -> Iterator[str]:
                 todo.append(address)
 
 
+def picture(page: Page, name: str) -> None:
+    """The top of an open page for the documents, with few colours: some 30 kB."""
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    page.set_viewport_size({"width": 1000, "height": 760})
+    shot = Image.open(io.BytesIO(page.screenshot()))
+    shot.convert("RGB").quantize(96).save(ROOT / "docs" / "images" / f"{name}.png", optimize=True)
+
+
 def look(page: Page, name: str, faults: list[str]) -> Iterator[str]:
     """What is wrong with an open page, in both themes; leaves screenshots."""
     # Django's own admin scrolls its tables sideways on a phone, within the page.
@@ -140,7 +157,10 @@ def test_every_page_is_accessible_and_fits(lively: Site, browser: Browser, perso
     wrong: list[str] = []
     for name in every_page(page, lively):
         seen.append(name)
-        wrong += look(page, f"{person}-{name}" if not name.startswith("admin") else name)
+        title = f"{person}-{name}" if not name.startswith("admin") else name
+        wrong += look(page, title, faults)
+        if os.environ.get("RENEW_PICTURES") == "1" and title in PICTURES:
+            picture(page, PICTURES[title])
     context.close()
     assert not wrong, "\n\n".join(wrong)
     assert faults == []
