@@ -36,9 +36,7 @@ ALSO = ("/accounts/login/", "/nothing/", "/api/docs", "/admin/training/trainingj
 NOT_OURS = {"exclude": [["#swagger-ui"]]}
 # Where RENEW_PICTURES=1 asks for it, these become the README's pictures.
 PICTURES = {
-    "linh-classifier-photo": "answer",
     "linh-classifier-history": "history",
-    "mara-training-job": "training",
     "mara-training-report": "report",
 }
 EXPECTED = {
