@@ -17,10 +17,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from training import jobs, webhooks
+from training import jobs
 from training.admin_base import LargeTableAdmin, NoAddOrChange, ReadOnly, TabularInline, badge, link
 from training.engine.recipe import ParameterError
 from training.engine.recipes import RECIPES
+from training.forms import callable_address
 from training.models import Epoch, JobEvent, ModelVersion, Schedule, TrainingJob
 
 if TYPE_CHECKING:
@@ -61,13 +62,7 @@ class RecipeForm(ModelForm):
             self.fields["parameters"].help_text = parameters_help()
 
     def clean_webhook_url(self) -> str:
-        url: str = self.cleaned_data["webhook_url"]
-        if url:
-            try:
-                webhooks.read_address(url)
-            except webhooks.WebhookRefused as error:
-                raise forms.ValidationError(str(error)) from error
-        return url
+        return callable_address(self.cleaned_data["webhook_url"])
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

@@ -23,6 +23,20 @@ else:
     ModelForm = forms.ModelForm
 
 
+def callable_address(url: str) -> str:
+    """Return what a form's field got, an address that a webhook may call or nothing.
+
+    Raises:
+        ValidationError: it is no such address; says what to do.
+    """
+    if url:
+        try:
+            webhooks.read_address(url)
+        except webhooks.WebhookRefused as error:
+            raise forms.ValidationError(str(error)) from error
+    return url
+
+
 class TrainingForm(forms.Form):
     """A field for each parameter of ``recipe``, with its help, range and default."""
 
@@ -73,13 +87,7 @@ class TrainingForm(forms.Form):
             del self.fields["webhook"]
 
     def clean_webhook(self) -> str:
-        url: str = self.cleaned_data["webhook"]
-        if url:
-            try:
-                webhooks.read_address(url)
-            except webhooks.WebhookRefused as error:
-                raise forms.ValidationError(str(error)) from error
-        return url
+        return callable_address(self.cleaned_data["webhook"])
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
