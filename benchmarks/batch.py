@@ -66,9 +66,9 @@ def make_archive(path: Path, photos: int, folder: Path) -> None:
 
 
 class Site:
-    """The site with a data folder and a port of its own."""
+    """The site with a data folder and a port of its own, embedded unless ``settings`` say otherwise."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -81,9 +81,11 @@ class Site:
             "BROKER_URL": "",
             "CACHE_URL": "",
             "STORAGE_URL": "",
-            "API_RATE_BURST": "100000",
+            "API_RATE_BURST": "1000000",
+            "API_RATE_SUSTAINED": "10000000",
             "ADMIN_USERNAME": "bench",
             "ADMIN_PASSWORD": "bench-password-of-no-use",
+            **settings,
         }
         with (folder / "site.log").open("wb") as log:
             self.process = subprocess.Popen(

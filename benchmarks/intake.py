@@ -35,9 +35,9 @@ VERSION = "squash32-v1"
 UPRIGHT_PHONE = 6  # the EXIF turn of a phone held upright
 
 
-def make_photo(width: int, height: int) -> bytes:
+def make_photo(width: int, height: int, seed: int = 0) -> bytes:
     """A JPEG with soft shapes, edges and some noise: about 0.3 bytes a pixel, as phones make."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (30, 40, 3), dtype=np.uint8))
     soft = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.int16)
     noise = random.normal(0, 9, (height, width, 1)).astype(np.int16)

@@ -317,8 +317,11 @@ def processor_seconds(server: int) -> float:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL server of its own, on a port of 127.0.0.1; an address without a database's name."""
+def postgres(folder: Path, *, durable: bool = False) -> Iterator[str]:
+    """A PostgreSQL server of its own, on a port of 127.0.0.1; an address without a database's name.
+
+    ``durable``: each commit waits for the disk, as a site's database does it.
+    """
     places = [shutil.which("initdb"), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")))]
     programs = Path(next(filter(None, places), "") or sys.exit("PostgreSQL's initdb is not here.")).parent
     person: dict[str, Any] = {}
@@ -341,7 +344,8 @@ def postgres(folder: Path) -> Iterator[str]:
     if not again:
         subprocess.run(words, cwd=home, check=True, stdout=subprocess.DEVNULL, **person)
     words = [programs / "postgres", "-D", home / "data", "-p", str(port), "-k", home]
-    for option in ("listen_addresses=127.0.0.1", "fsync=off", "shared_buffers=512MB", "max_wal_size=4GB"):
+    options = ["listen_addresses=127.0.0.1", "shared_buffers=512MB", "max_wal_size=4GB"]
+    for option in options if durable else [*options, "fsync=off"]:
         words += ["-c", option]
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(words, cwd=home, stdout=log, stderr=log, **person)
