@@ -11,8 +11,8 @@ TEXTS = (
     # Titles and descriptions.
     _("Fast network"),
     _(
-        "Six convolutions behind a frozen whitening layer, trained with Muon and taught by the shipped "
-        "photo_net. More accurate than the report's network, and a quarter of its size."
+        "Six convolutions behind a frozen whitening layer, trained with Muon, on small images first. "
+        "More accurate than the report's network, and a quarter of its size."
     ),
     _("Network for photos"),
     _(
@@ -38,14 +38,12 @@ TEXTS = (
     _("Share of the target spread over all classes."),
     _("Dropout"),
     _("Share of activations dropped between the blocks."),
-    _("Second round"),
-    _("Of these, epochs of a second, gentler descent of the rates."),
+    _("Small epochs"),
+    _("Of these, the first ones see images of 24x24 pixels."),
     _("Filter rate"),
     _("Muon's step size for the filters."),
-    _("Teacher weight"),
-    _("Share of the target that the teacher gives; 0: none."),
-    _("Teacher temperature"),
-    _("Softens the teacher's opinion; 1 leaves it."),
+    _("Cutout"),
+    _("Side of the square that each training image loses, pixels."),
 )
 
 

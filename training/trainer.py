@@ -22,7 +22,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from training import datasets, evaluation, jobs, model_store, shipped_reports, trust
-from training.engine import checkpoints
+from training.engine import checkpoints, devices
 from training.engine.data import Cifar10, DatasetError, load_cifar10
 from training.engine.fit import StopTraining, TrainingError, fit
 from training.engine.image_set import ImageSet
@@ -118,6 +118,7 @@ def _train(
     values = recipe.clean(job.parameters)
     recorder = Recorder(job, int(values["epochs"]), on_progress, on_line)
     recorder.say(f"Job #{job.pk}, {recipe.name}, attempt {job.attempt} by {job.worker}.")
+    strategy = devices.prepare(hosts=False)
     cifar = _load(job)
     assert job.dataset is not None  # _load has seen to it
     data = datasets.load(job.dataset, cifar, fraction=recipe.validation_fraction, seed=SPLIT_SEED)
@@ -126,7 +127,7 @@ def _train(
     recorder.say(f"{len(data.x_train):,} images to train on, {len(data.x_val):,} to validate on.")
     recorder.reconcile()
     folder = jobs.run_folder(job) / "checkpoints"
-    fitted = fit(recipe, data, values, callbacks=[recorder], checkpoint_folder=folder)
+    fitted = fit(recipe, data, values, callbacks=[recorder], checkpoint_folder=folder, strategy=strategy)
     recorder.say(f"Epoch {fitted.best_epoch} was the best; now the test images.", phase="measuring")
     made = package(fitted, recipe, values, cifar, data, _photos(), made_up_images=settings.MADE_UP_IMAGES)
     # Now, since the process has little time left once the job's row is closed.

@@ -13,8 +13,11 @@ import keras
 import tensorflow as tf
 
 
-def prepare() -> tf.distribute.Strategy | None:
+def prepare(hosts: bool = True) -> tf.distribute.Strategy | None:
     """Set up this process for training; call it before any tensor is made.
+
+    Args:
+        hosts: heed ``TF_CONFIG``. A job of the site belongs to one host alone: False.
 
     Returns:
         What to give to ``fit(strategy=...)``: MultiWorkerMirroredStrategy where ``TF_CONFIG``
@@ -26,7 +29,7 @@ def prepare() -> tf.distribute.Strategy | None:
     if gpus:
         keras.mixed_precision.set_global_policy("mixed_float16")
         tf.config.optimizer.set_jit(True)
-    if os.environ.get("TF_CONFIG"):
+    if hosts and os.environ.get("TF_CONFIG"):
         return Hosts()
     if len(gpus) > 1:
         return tf.distribute.MirroredStrategy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import tensorflow as tf
 
 from training.engine import checkpoints, devices
 from training.engine.data import TrainingData, one_hot
-from training.engine.flops import training_flops
+from training.engine.flops import TRAINING_FACTOR, forward_flops
 from training.engine.preprocessing import make_inputs
 from training.engine.recipe import Batch, Recipe, Values
 
@@ -100,12 +101,18 @@ def fit(
                 verbose=0,
             )
     state.use_kept_weights()
-    flops = training_flops(model, len(state.history_["loss"]) * len(data.x_train))
-    if recipe.overhead:
-        flops += recipe.overhead(data, values)
+    flops = _training_flops(recipe, model, values, len(state.history_["loss"]), len(data.x_train))
     if recipe.finish:
         model = recipe.finish(model, data, values)
     return Fitted(model, state.history_, state.best_epoch, flops)
+
+
+def _training_flops(recipe: Recipe, model: keras.Model, values: Values, epochs: int, images: int) -> int:
+    """FLOPs of so many epochs, each over all ``images``."""
+    side = recipe.input_side or (lambda values, epoch: None)
+    sides = Counter(side(values, epoch) for epoch in range(epochs))
+    forward = sum(count * forward_flops(model, side) for side, count in sides.items())
+    return TRAINING_FACTOR * images * forward
 
 
 class _State(keras.callbacks.Callback):  # type: ignore[misc]
@@ -240,8 +247,9 @@ def _training_batches(
                 yield batch
 
     x, y = next(recipe.batches(data, values, first_epoch))
+    shape = (None, None, x.shape[-1]) if recipe.input_side else x.shape[1:]
     signature = (
-        tf.TensorSpec((None, *x.shape[1:]), x.dtype),
+        tf.TensorSpec((None, *shape), x.dtype),
         tf.TensorSpec((None, *y.shape[1:]), y.dtype),
     )
     return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(PREFETCH)

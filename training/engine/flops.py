@@ -14,14 +14,15 @@ import keras
 TRAINING_FACTOR = 3
 
 
-def forward_flops(model: keras.Model) -> int:
-    """FLOPs of one image's forward pass."""
+def forward_flops(model: keras.Model, side: int | None = None) -> int:
+    """FLOPs of one image's forward pass.
+
+    Args:
+        side: height and width of the image; None: the model's input size.
+    """
+    if side is not None:
+        model = keras.models.clone_model(model, input_tensors=keras.Input((side, side, 3)))
     return sum(_layer_flops(layer) for layer in model._flatten_layers() if not isinstance(layer, keras.Model))
-
-
-def training_flops(model: keras.Model, images_seen: int) -> int:
-    """FLOPs of a run that showed ``images_seen`` images (epochs times training images)."""
-    return TRAINING_FACTOR * images_seen * forward_flops(model)
 
 
 def _layer_flops(layer: keras.layers.Layer) -> int:

@@ -90,28 +90,3 @@ class MuonSGD(keras.optimizers.Optimizer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         names = ["filter_rate", "filter_momentum", "head_rate", "bias_rate", "momentum", "weight_decay_rate"]
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-@keras.saving.register_keras_serializable("cifarsite")
-class TwoRounds(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """From 1 to 0 in a straight line, then from 0.3 to 0: a warm restart for the last epochs.
-
-    Args:
-        first: steps of the first round, 0 or more; second: steps of the second, 0 or more.
-    """
-
-    RESTART = 0.3
-
-    def __init__(self, first: int, second: int) -> None:
-        super().__init__()
-        self.first = first
-        self.second = second
-
-    def __call__(self, step: Any) -> Any:
-        step = ops.cast(step, "float32")
-        falling = 1 - step / max(self.first, 1)
-        falling_again = self.RESTART * (1 - (step - self.first) / max(self.second, 1))
-        return ops.maximum(ops.where(step < self.first, falling, falling_again), 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"first": self.first, "second": self.second}

@@ -164,10 +164,16 @@ def judge_and_measure(
 def saved(model: keras.Model) -> bytes:
     """The model as a ``.keras`` file, without the optimizer's state, weights rounded to float16.
 
-    They stay float32 arrays, so any Keras loads the file; their zeros halve it when deflated.
+    They stay float32 arrays, so any Keras loads the file; their zeros halve it when deflated. A
+    model that was trained in mixed precision computes in float32 from here on, on any host.
     """
     # Not clone_model, which would keep the optimizer's config: loading would need its class.
-    bare = type(model).from_config(model.get_config())
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_global_policy("float32")  # what a Sequential model takes for itself
+    try:
+        bare = type(model).from_config(in_float32(model.get_config()))
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
     bare.set_weights([rounded(weight) for weight in model.get_weights()])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
@@ -177,6 +183,15 @@ def saved(model: keras.Model) -> bytes:
             for entry in stored.infolist():
                 deflated.writestr(zipfile.ZipInfo(entry.filename), stored.read(entry), zipfile.ZIP_DEFLATED)
     return packed.getvalue()
+
+
+def in_float32(config: Any) -> Any:
+    """A Keras config whose layers compute in float32 where they had a mixed precision."""
+    if isinstance(config, dict):
+        return {key: in_float32(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(in_float32(value) for value in config)
+    return "float32" if config == "mixed_float16" else config
 
 
 def rounded(weight: NDArray[Any]) -> NDArray[Any]:

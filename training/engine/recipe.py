@@ -73,7 +73,8 @@ class Recipe:
             is kept; None, or a run that ended before the last of them: the best epoch is kept.
         finish: ``(trained model, data, values) -> the model that is kept``; None keeps the
             trained one.
-        overhead: FLOPs spent beside the network's own steps, such as a teacher's.
+        input_side: ``(values, epoch) -> height and width`` of the training images, where epochs
+            differ in it; None: they have the model's input size.
     """
 
     name: str
@@ -86,7 +87,7 @@ class Recipe:
     batches: Callable[[TrainingData, Values, int], Iterator[Batch]]
     averaged: Callable[[Values], tuple[int, ...]] | None = None
     finish: Callable[[keras.Model, TrainingData, Values], keras.Model] | None = None
-    overhead: Callable[[TrainingData, Values], int] | None = None
+    input_side: Callable[[Values, int], int] | None = None
 
     def clean(self, values: Mapping[str, Any] | None = None) -> dict[str, Number]:
         """Fill in defaults and check ranges.

@@ -21,7 +21,7 @@ from training.engine.preprocessing import make_inputs
 from training.engine.recipe import Batch, Parameter, Recipe, Values, batch_size, epochs, seed, shuffled_rows
 
 SIZE = 128
-TRAINED_SIZE = 96
+TRAINED_SIZE = 128
 PREPROCESSING = "squash128-v1"
 PADDING = 4
 PROBE_IMAGES = 4_000
@@ -58,7 +58,7 @@ def build(data: TrainingData, values: Values, steps_per_epoch: int):  # type: ig
 
     inputs = keras.Input((SIZE, SIZE, 3))
     features = efficientnet.body(blurred(inputs))
-    head = layers.Dense(len(CLASS_NAMES), name="logits")
+    head = layers.Dense(len(CLASS_NAMES), dtype="float32", name="logits")
     model = keras.Model(inputs, head(features), name="photo_net")
     efficientnet.load_imagenet_weights(model)
     for layer in model.layers:
@@ -81,7 +81,7 @@ def build(data: TrainingData, values: Values, steps_per_epoch: int):  # type: ig
 
 
 def blurred(inputs: Any) -> Any:
-    """128x128 to 96x96 by way of 64x64: about as soft as an enlarged 32x32 image."""
+    """As soft as an enlarged 32x32 image: 128x128 by way of 64x64."""
     from keras import layers
 
     halved = layers.AveragePooling2D(2)(inputs)
@@ -185,8 +185,8 @@ RECIPE = Recipe(
     preprocessing=PREPROCESSING,
     validation_fraction=0.05,
     parameters=(
-        epochs(4),
-        batch_size(100),
+        epochs(7),
+        batch_size(64),
         Parameter("learning_rate", 0.0007, 1e-6, 0.1, "AdamW's highest step size; it rises, then falls."),
         Parameter("label_smoothing", 0.1, 0.0, 0.5, "Share of the target spread over all classes."),
         seed(),

@@ -28,7 +28,7 @@ def build(data: TrainingData, values: Values, steps_per_epoch: int):  # type: ig
         name = "features" if number == len(DENSE_UNITS) - 1 else None
         model.add(layers.Dense(units, activation="relu", name=name))
         model.add(layers.Dropout(dropout))
-    model.add(layers.Dense(len(CLASS_NAMES), activation="softmax", name="probabilities"))
+    model.add(layers.Dense(len(CLASS_NAMES), activation="softmax", dtype="float32", name="probabilities"))
     model.compile(
         optimizer=keras.optimizers.Adam(float(values["learning_rate"])),
         loss=keras.losses.CategoricalCrossentropy(),

@@ -4,8 +4,11 @@ import sys
 import numpy as np
 import pytest
 
+from training.engine.fit import fit
+from training.engine.flops import forward_flops
 from training.engine.recipe import ParameterError
 from training.engine.recipes import RECIPES
+from training.engine.recipes.fast_cnn import inside, shrunk
 from training.engine.tests.synthetic import small_training_data
 
 # The report's `model.summary()`: kind, output shape, parameters.
@@ -29,9 +32,6 @@ SEED_CNN = [
     ("Dropout", (1500,), 0),
     ("Dense", (10,), 15_010),
 ]
-
-# Its teacher takes minutes over real data, and has no part in the order of batches.
-WITHOUT_TEACHER = {"fast_cnn": {"teacher_weight": 0.0}}
 
 
 def built(name):
@@ -61,10 +61,43 @@ def test_fast_cnn_is_small():
     assert built("fast_cnn").count_params() < 3_200_000
 
 
+def test_fast_cnn_sees_small_images_first_and_answers_large_ones():
+    recipe, data = RECIPES["fast_cnn"], small_training_data(60)
+    values = {"epochs": 3, "small_epochs": 2, "batch_size": 30}
+    sides = [next(recipe.batches(data, recipe.clean(values), epoch))[0].shape[1:3] for epoch in range(3)]
+    assert sides == [(24, 24), (24, 24), (32, 32)]
+
+    fitted = fit(recipe, data, values)
+
+    assert fitted.model.input_shape == (None, 32, 32, 3)
+    small, large = forward_flops(fitted.model, 24), forward_flops(fitted.model)
+    assert 0.45 < small / large < 0.6
+    assert fitted.flops == 3 * 60 * (2 * small + large)
+
+
+def test_shrinking_keeps_what_is_plain_and_the_mean_of_what_is_not():
+    plain = np.full((1, 32, 32, 3), 77, np.uint8)
+    assert (shrunk(plain, 24) == 77).all()
+    images = small_training_data(20).x_train
+    assert shrunk(images, 24).shape == (20, 24, 24, 3)
+    difference = shrunk(images, 24).mean(axis=(1, 2)) - images.mean(axis=(1, 2))
+    assert np.abs(difference).max() < 0.5
+    # Halving: each pixel is the mean of four.
+    quarters = images.reshape(20, 16, 2, 16, 2, 3).mean(axis=(2, 4))
+    assert np.abs(shrunk(images, 16) - quarters).max() <= 0.5
+
+
+def test_cutout_takes_a_square_of_its_size_away():
+    centres = np.array([[16, 16], [0, 31]])
+    assert inside(centres, 6).sum(axis=(1, 2)).tolist() == [36, 12]
+    assert inside(centres, 7).sum(axis=(1, 2)).tolist() == [49, 16]
+    assert not inside(centres, 0).any()
+
+
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_batches_depend_on_seed_and_epoch_alone(name):
     recipe, data = RECIPES[name], small_training_data(100)
-    values = recipe.clean({"batch_size": 30, **WITHOUT_TEACHER.get(name, {})})
+    values = recipe.clean({"batch_size": 30})
 
     def epoch(number):
         return list(recipe.batches(data, values, number))
