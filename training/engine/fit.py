@@ -109,9 +109,9 @@ def fit(
 
 def _training_flops(recipe: Recipe, model: keras.Model, values: Values, epochs: int, images: int) -> int:
     """FLOPs of so many epochs, each over all ``images``."""
-    side = recipe.input_side or (lambda values, epoch: None)
-    sides = Counter(side(values, epoch) for epoch in range(epochs))
-    forward = sum(count * forward_flops(model, side) for side, count in sides.items())
+    side = recipe.input_side
+    sides = Counter(side(values, epoch) if side else None for epoch in range(epochs))
+    forward = sum(count * forward_flops(model, pixels) for pixels, count in sides.items())
     return TRAINING_FACTOR * images * forward
 
 

@@ -118,8 +118,9 @@ def batches(data: TrainingData, values: Values, epoch: int) -> Iterator[Batch]:
 
 def inside(centres: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
     """True in a square around each centre: int [N, 2] to bool [N, 32, 32]; none where ``size`` is 0."""
-    near = [np.abs(2 * (np.arange(SIDE) - centres[:, axis, None]) + 1 - size % 2) < size for axis in (0, 1)]
-    return near[0][:, :, None] & near[1][:, None, :]
+    distances = np.abs(2 * (np.arange(SIDE) - centres[..., None]) + 1 - size % 2)  # [N, 2, 32]
+    near: NDArray[np.bool_] = distances < size
+    return near[:, 0, :, None] & near[:, 1, None, :]
 
 
 def shrunk(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
