@@ -97,10 +97,14 @@ class Site:
             )
         self.peaks: Counter[str] = Counter()
 
+    def manage(self, *words: str) -> str:
+        """Run one of the site's commands; what it printed."""
+        argv = [sys.executable, "manage.py", *words]
+        done = subprocess.run(argv, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, check=True)
+        return done.stdout.decode()
+
     def token(self) -> str:
-        words = [sys.executable, "manage.py", "apitoken", "bench", "--scopes", "predict,read"]
-        done = subprocess.run(words, cwd=ROOT, env=self.environment, capture_output=True, check=True)
-        return done.stdout.decode().strip()
+        return self.manage("apitoken", "bench", "--scopes", "predict,read").strip()
 
     def wait(self, path: str) -> None:
         for _second in range(300):

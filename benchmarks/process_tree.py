@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+PARTS = {
+    "gunicorn": "web",
+    "classifier.decoder": "decoder",
+    "predict@": "prediction worker",
+    "train@": "training worker",
+    "manage.py recover": "sweeper",
+    "cifarsite.supervisor": "supervisor",
+}
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -48,16 +57,22 @@ def words(pid: int) -> str:
         return ""
 
 
-def processor_seconds(root: int) -> float:
-    """Of a process and its descendants, those included that have ended and were waited for."""
-    total = 0
+def part(pid: int) -> str:
+    """Which of the site's processes it is; 'rest' for another."""
+    line = words(pid)
+    return next((name for sign, name in PARTS.items() if sign in line), "rest")
+
+
+def processor_seconds(root: int) -> Counter[str]:
+    """Of a process and its descendants, by part, those included that have ended and were waited for."""
+    total: Counter[str] = Counter()
     for pid in tree(root):
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        total += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
-    return total / TICK
+        total[part(pid)] += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
+    return Counter({name: ticks / TICK for name, ticks in total.items()})  # type: ignore[misc]
 
 
 def weight(pid: int) -> Weight:
