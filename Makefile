@@ -38,8 +38,8 @@ format: install-dev  ## put the code into the checked style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install-dev  ## measure, each figure against its peer; writes benchmarks/results/*.json
-	$(BIN)/python -m benchmarks
+bench: install-dev  ## measure against peers; writes benchmarks/results/*.json (ALL=1: hours longer; BENCH=names)
+	$(BIN)/python -m benchmarks $(if $(ALL),--all) $(BENCH)
 
 fuzz:  ## try strange bytes on what reads them, two minutes each (FUZZ='zip_reader 600')
 	@$(BOOTSTRAP) install requirements-fuzz.txt

@@ -1,6 +1,6 @@
 """How fast does a 12-megapixel photo come in? Against the way that a site without this has.
 
-    python -m benchmarks.intake [--n 15]
+    python -m benchmarks.intake [--n 15] [--quick]
 
 Ours (``check_image``): checked, turned, converted to sRGB, display copy, thumbnail, model input,
 hashes. Plain: ``Image.open``, ``exif_transpose``, then the same three pictures from the full
@@ -14,22 +14,19 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import PIL
 from PIL import Image, ImageOps
 
+from benchmarks import results
 from classifier.decoder import check_isolated
 from classifier.image_checks import JPEG_QUALITY, Limits, check_image
 
-RESULT = Path(__file__).parent / "results" / "intake.json"
+GOAL = 3.0
 LIMITS = Limits(max_bytes=20 * 1024 * 1024, max_pixels=40_000_000)
 VERSION = "squash32-v1"
 UPRIGHT_PHONE = 6  # the EXIF turn of a phone held upright
@@ -99,9 +96,11 @@ def _medians(seconds: dict[str, list[float]]) -> Medians:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--n", type=int, default=15)
-    n = parser.parse_args().n
+    parser.add_argument("--quick", action="store_true", help="only to see that it runs")
+    arguments = parser.parse_args()
+    n = 1 if arguments.quick else arguments.n
     photo, small = make_photo(4000, 3000), make_photo(500, 375)
     clock, processor = measure(
         {
@@ -114,32 +113,33 @@ def main() -> None:
         },
         n,
     )
-    result = {
-        "photo": {"pixels": [4000, 3000], "bytes": len(photo)},
-        "n": n,
-        "median_ms": clock,
-        "median_processor_ms": {name: processor[name] for name in ("ours", "plain", "shortest")},
-        "ratio": round(clock["plain"] / clock["ours"], 2),
-        "ratio_processor": round(processor["plain"] / processor["ours"], 2),
-        "ratio_shortest": round(clock["shortest"] / clock["ours"], 2),
-        "ratio_shortest_processor": round(processor["shortest"] / processor["ours"], 2),
-        "isolation_costs_ms": round(clock["small_isolated"] - clock["small"], 2),
-        "machine": {
-            "cpus": os.cpu_count(),
-            "load": round(os.getloadavg()[0], 1),
-            "system": platform.system(),
-            "machine": platform.machine(),
-            "python": platform.python_version(),
-            "pillow": PIL.__version__,
-        },
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"12-megapixel JPEG of {len(photo) / 1e6:.1f} MB, n = {n}, medians in ms: {clock}")
-    for name in ("plain", "shortest"):
-        by_clock, by_processor = (times[name] / times["ours"] for times in (clock, processor))
-        print(f"{name} / ours = {by_clock:.2f} by the clock, {by_processor:.2f} by the processor's time")
-    print(f"the decoder process costs {result['isolation_costs_ms']} ms a photo")
+    what = "taking in a 12-megapixel JPEG, against plain Pillow"
+    rows = [
+        results.ratio(what, 1000 / clock["ours"], 1000 / clock["plain"], "photos/s", n, at_least=GOAL),
+        results.ratio(
+            f"{what}: by the processor's time",
+            1000 / processor["ours"],
+            1000 / processor["plain"],
+            "photos/s",
+            n,
+        ),
+        results.ratio(
+            f"{what}, one small picture only", 1000 / clock["ours"], 1000 / clock["shortest"], "photos/s", n
+        ),
+        results.figure(
+            "the decoder's process, a small photo", clock["small_isolated"] - clock["small"], "ms", n
+        ),
+    ]
+    results.write(
+        "intake",
+        rows,
+        quick=arguments.quick,
+        photo={"pixels": [4000, 3000], "bytes": len(photo)},
+        n=n,
+        median_ms=clock,
+        median_processor_ms={name: processor[name] for name in ("ours", "plain", "shortest")},
+        pillow=PIL.__version__,
+    )
 
 
 if __name__ == "__main__":

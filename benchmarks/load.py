@@ -1,6 +1,6 @@
 """Twice as many photos as the site can take, for minutes: what it says, what it keeps, what it weighs.
 
-    python -m benchmarks.load [SECONDS]      default 60; writes benchmarks/results/load.json
+    python -m benchmarks.load [SECONDS] [--quick]      default 60
 
 The site is one of its own on this machine, as `make run` starts it: two web processes, a prediction
 worker, the sweeper, SQLite. First a few clients that each wait for their answer find out how many
@@ -10,12 +10,11 @@ same machine and is paid for by it.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import io
-import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -27,11 +26,11 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from benchmarks import results
 from cifarsite import supervisor
 from cifarsite.tests.hosts import Host
 from conftest import accepts, free_port, wait_until
 
-RESULTS = Path(__file__).parent / "results" / "load.json"
 CLIENTS = 6
 FACTOR = 2.0
 # A page that a person may ask for meanwhile: it has to be answered too.
@@ -238,7 +237,26 @@ def percentiles(values: list[float]) -> dict[str, float]:
     }
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("seconds", type=float, nargs="?", default=60)
+    parser.add_argument("--quick", action="store_true", help="only to see that it runs")
+    arguments = parser.parse_args()
+    figures = measure(5, capacity_seconds=3) if arguments.quick else measure(arguments.seconds)
+    n, accepted = figures["accepted"], figures["capacity_photos_per_second"]
+    figure, what = results.figure, "at twice what the site can take"
+    rows = [
+        figure("photos accepted by six clients that wait", accepted, "photos/s", n),
+        figure(f"{what}: accepted photos that were lost", figures["lost"], "photos", n, at_most=0),
+        figure(
+            f"{what}: growth of memory", figures["memory_mib"]["growth"], "of what it was", n, at_most=0.1
+        ),
+    ]
+    for name, seen in (("accepted", "accepted_seconds"), ("refused", "refused_seconds")):
+        if figures[seen]:
+            rows.append(figure(f"{what}: seconds until told '{name}', p95", figures[seen]["p95"], "s", n))
+    results.write("load", rows, quick=arguments.quick, **figures)
+
+
 if __name__ == "__main__":
-    figures = measure(float(sys.argv[1]) if len(sys.argv) > 1 else 60)
-    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
-    print(json.dumps(figures, indent=2))
+    main()

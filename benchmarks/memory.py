@@ -4,20 +4,25 @@
 
 The site, as ``make run`` starts it, answers single photos and a ZIP, and shows pages; then each process
 is weighed. Bare TensorFlow (``peers/bare_memory.py``) is a process of its own afterwards: the same model,
-predictions of the same batch sizes. RSS is what a process has in memory, shared pages too; PSS has these
-divided among those that share them; 'own' is what no other process has (``process_tree.py``). A web process
-is judged by its RSS. A prediction worker is two processes, Celery's and the one that it forked, which
-holds the model: judged by the RSS of the second and what the first has for itself. 1 MB is 10^6 bytes.
+as often asked for batches of the same sizes, which the site's log has. RSS is what a process has in
+memory, shared pages too; PSS has these divided among those that share them; 'own' is what no other process
+has (``process_tree.py``). A web process is judged by its RSS. A prediction worker is two processes,
+Celery's and the one that it forked, which holds the model: judged by the RSS of the second and what the
+first has for itself. 1 MB is 10^6 bytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,19 +35,23 @@ from benchmarks.uploads import MODEL, ROOT, SMALL, SiteSystem
 
 MOST_WEB_MB, MOST_WORKER = 150, 1.2
 CLIENTS = 4
+# As classifier.predictions and training.engine.predictor have them, which this process does not load.
+LATELY_SECONDS, BATCH_SIZES = 31, (1, 8, 64, 256)
 PAGES = ("/", "/history/", "/batches/", "/models/", "/account/")
 
 
-def work(system: SiteSystem, photos: int, in_batch: int, folder: Path) -> int:
+def work(system: SiteSystem, arguments: argparse.Namespace, folder: Path) -> int:
     """Single photos, a batch, pages; returns how many photos were answered."""
     files = [Photo(make_photo(*SMALL, seed)) for seed in range(4)]
     found = Turns()
-    while len(found.seconds) < photos:
+    while len(found.seconds) < arguments.photos:
         take_turn(system, files, 5, found)
         if found.errors:
             raise SystemExit(f"A photo was not answered: {found.errors}")
     archive = folder / "many.zip"
-    batch.make_archive(archive, in_batch, ROOT.parent / "shared" / "photos")
+    batch.make_archive(archive, arguments.batch, ROOT.parent / "shared" / "photos")
+    if not arguments.quick:
+        time.sleep(LATELY_SECONDS)  # until then a worker takes few photos of a batch at a time
     done: int = system.send_archive(archive)["done"]
     reader = next(client for client in system.clients if "Cookie" in client.headers)
     for _time in range(5):
@@ -64,11 +73,23 @@ def weigh(system: SiteSystem) -> list[tuple[str, int, Weight]]:
     return found
 
 
-def bare(photos: int, in_batch: int) -> Weight:
-    """Of TensorFlow with the model, after as many predictions."""
+def batches(log: Path) -> Counter[int]:
+    """How often the worker ran its model on batches of each of the compiled sizes, by the site's log."""
+    answered = re.findall(r" answered .*?\bbatch=(\d+)", log.read_text(errors="replace"))
+    if not answered:
+        raise SystemExit(f"The site's log {log} has no line of an answered photo.")
+    times: Counter[int] = Counter()
+    for size, lines in Counter(map(int, answered)).items():
+        times[next(s for s in BATCH_SIZES if s >= size)] += -(-lines // size)
+    return times
+
+
+def bare(times: Counter[int]) -> Weight:
+    """Of TensorFlow with the model, after predictions of the same batches."""
     words = [sys.executable, "-m", "benchmarks.peers.bare_memory", str(MODEL)]
-    words += [f"1:{photos // 2}", f"8:{photos // 8}", f"64:{-(-in_batch // 64)}"]
-    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    words += [f"{size}:{often}" for size, often in sorted(times.items())]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
     return Weight(**json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -109,15 +130,16 @@ def main() -> None:
     try:
         system = SiteSystem("embedded", folder / "site", CLIENTS, {})
         try:
-            n = work(system, arguments.photos, arguments.batch, folder)
+            n = work(system, arguments, folder)
             weights = weigh(system)
+            times = batches(folder / "site" / "site.log")
         finally:
             system.site.end()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     # By itself: two that map the same library at once would share its pages.
-    rows, details = judge(weights, bare(arguments.photos, arguments.batch), n)
-    results.write("memory", rows, quick=arguments.quick, predictions=n, **details)
+    rows, details = judge(weights, bare(times), n)
+    results.write("memory", rows, quick=arguments.quick, predictions=n, batches=times, **details)
 
 
 if __name__ == "__main__":

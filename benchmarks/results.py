@@ -110,12 +110,16 @@ def _short(number: float) -> float:
     return float(f"{number:.4g}")
 
 
+def path_of(name: str, quick: bool = False) -> Path:
+    """Where a benchmark's result is kept."""
+    return (QUICK_RESULTS if quick else RESULTS) / f"{name}.json"
+
+
 def write(name: str, rows: Iterable[Row], *, quick: bool = False, **details: Any) -> Path:
     """Keep what benchmark ``name`` found, with the machine that it ran on; print its rows."""
     rows = list(rows)
-    folder = QUICK_RESULTS if quick else RESULTS
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
+    path = path_of(name, quick)
+    path.parent.mkdir(parents=True, exist_ok=True)
     found = {"rows": rows, **details, "machine": machine()}
     path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     print(table(rows), flush=True)
