@@ -32,7 +32,8 @@ from training.engine.preprocessing import find_version
 
 logger = logging.getLogger(__name__)
 
-CHILDREN = 2
+# As many as the process has cores to decode with; each may take some 100 MB.
+CHILDREN = max(2, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
 SECONDS_A_FILE = 10.0
 SECONDS_TO_START = 30.0
 MEMORY_BYTES = 1 << 30

@@ -9,6 +9,11 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,19 +26,21 @@ from structlog.contextvars import bound_contextvars
 from classifier import day_counts, predictions
 from classifier.archives import Archive, ArchiveRefused, EntryRefused, archive_limits, open_archive
 from classifier.batches import finish_if_over, wake_unpacking
-from classifier.decoder import check_isolated
-from classifier.image_checks import ImageRefused
+from classifier.decoder import CHILDREN, check_isolated
+from classifier.image_checks import CheckedImage, ImageRefused
 from classifier.models import Batch, BatchItem, Photo, Prediction
 from classifier.uploads import clean_filename, store_photo
-from training import leases
+from training import leases, metrics
 from training.model_store import live_preprocessing
 from training.storage import StorageAway
 
 logger = logging.getLogger(__name__)
 
 Status = BatchItem.Status
-# Entries claimed at once: a second or two of work.
-SLICE = 16
+# Entries claimed at once: as many as then go through the model together, whose batches are padded to
+# this size. A second or two of work; where it takes longer, the rest goes back.
+SLICE = 64
+SLICE_SECONDS = 10.0
 # With so many photos of archives waiting for a model, answering goes before unpacking.
 BACKLOG = 256
 RENEW_SECONDS = 5
@@ -42,6 +49,16 @@ LOST = "The worker was lost {attempts} times at this file. Try it again, or uplo
 
 class _Taken(Exception):
     """The entry is another worker's by now, or its batch was cancelled."""
+
+
+@dataclass
+class _Read:
+    """An entry that was read: how many bytes it was, and what comes of its decoding, or why not."""
+
+    item: BatchItem
+    size: int = 0
+    checked: Future[CheckedImage] | None = None
+    refusal: EntryRefused | ImageRefused | None = None
 
 
 def unpack_slice(worker: str) -> int:
@@ -61,8 +78,7 @@ def unpack_slice(worker: str) -> int:
             _store_all(batch, items, worker)
     except StorageAway as error:
         # No entry is at fault: they go back uncharged, and the sweeper asks again.
-        mine = BatchItem.objects.filter(claim=items[0].claim, status=Status.RUNNING)
-        leases.release(mine, status=Status.QUEUED)
+        leases.release(_open_of(items), status=Status.QUEUED)
         logger.warning("Entries of archives wait for the store of files: %s", error)
         return 0
     predictions.predict_pending(worker)
@@ -116,54 +132,105 @@ def _claim(worker: str) -> list[BatchItem]:
 
 
 def _store_all(batch: Batch, items: list[BatchItem], worker: str) -> None:
-    left = archive_limits().unpacked_bytes - (batch.items.aggregate(size=Sum("size"))["size"] or 0)
-    room = day_counts.room(batch.owner, settings.QUOTA_PHOTOS, SLICE)
-    renewed = time.monotonic()
+    begun = renewed = time.monotonic()
     archive = _opened(batch, items)
     if archive is None:
         return
-    with batch.archive:
+    with batch.archive, ThreadPoolExecutor(CHILDREN, "decode") as pool:
+        work = _Slice(batch, archive, pool)
+        try:
+            for read in work.read_ahead(items):
+                if time.monotonic() - renewed > RENEW_SECONDS:
+                    renewed = time.monotonic()
+                    _renew(items)
+                if predictions.claimable().filter(priority=Prediction.Priority.INTERACTIVE).exists():
+                    predictions.predict_pending(worker)
+                try:
+                    with bound_contextvars(request_id=read.item.request_id):
+                        work.store(read)
+                except _Taken:
+                    continue
+                if time.monotonic() - begun > SLICE_SECONDS:
+                    _give_back_rest(items)
+                    break
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            metrics.ENTRY_SECONDS.inc(time.monotonic() - begun)
+
+
+class _Slice:
+    """Entries of one archive on their way to photos: the next ones are decoded while one is stored."""
+
+    def __init__(self, batch: Batch, archive: Archive, pool: ThreadPoolExecutor) -> None:
+        self.batch, self.archive, self.pool = batch, archive, pool
+        self.left = archive_limits().unpacked_bytes - (batch.items.aggregate(size=Sum("size"))["size"] or 0)
+        self.room = day_counts.room(batch.owner, settings.QUOTA_PHOTOS, SLICE)
+        self.preprocessing = live_preprocessing()
+
+    def read_ahead(self, items: list[BatchItem]) -> Iterator[_Read]:
+        """One after the other, in their order; a few more than there are decoders are under way."""
+        ahead: deque[_Read] = deque()
         for item in items:
-            if time.monotonic() - renewed > RENEW_SECONDS:
-                renewed = time.monotonic()
-                _renew(items)
-            if predictions.claimable().filter(priority=Prediction.Priority.INTERACTIVE).exists():
-                predictions.predict_pending(worker)
-            try:
-                with bound_contextvars(request_id=item.request_id):
-                    size = _store(batch, item, archive, left=left, room=room)
-            except _Taken:
-                continue
-            left -= size
-            room -= item.status == Status.STORED
+            with bound_contextvars(request_id=item.request_id):
+                ahead.append(self.read(item))
+            self.left -= ahead[-1].size
+            if len(ahead) > CHILDREN:
+                yield ahead.popleft()
+        yield from ahead
 
+    def read(self, item: BatchItem) -> _Read:
+        """Unpack one entry and have its decoding begun."""
+        read = _Read(item)
+        try:
+            if self.left <= 0:
+                raise EntryRefused("unpacked_too_large", limit=settings.BATCH_MAX_UNPACKED_MB)
+            self.refuse_beyond_quota()
+            content = self.archive.read(item.number)
+            read.size = len(content)
+            # In this thread's context, so that what is logged names the request.
+            check = partial(copy_context().run, check_isolated, preprocessing=self.preprocessing)
+            read.checked = self.pool.submit(check, content)
+        except (EntryRefused, ImageRefused) as refusal:
+            read.refusal = refusal
+        return read
 
-def _store(batch: Batch, item: BatchItem, archive: Archive, *, left: int, room: int) -> int:
-    """One entry becomes a photo or a refusal. Returns its unpacked bytes."""
-    size = 0
-    try:
-        if left <= 0:
-            raise EntryRefused("unpacked_too_large", limit=settings.BATCH_MAX_UNPACKED_MB)
-        if room <= 0:
+    def store(self, read: _Read) -> None:
+        """One entry becomes a photo or a refusal."""
+        item, size = read.item, read.size
+        try:
+            if read.refusal:
+                raise read.refusal
+            assert read.checked is not None  # what was not refused is being decoded
+            checked = read.checked.result()
+            self.refuse_beyond_quota()  # others were stored since it was read
+            store_photo(
+                self.batch.owner,
+                checked,
+                filename=clean_filename(item.name),
+                preprocessing=self.preprocessing,
+                priority=Prediction.Priority.BULK,
+                record=partial(_write, item, size=size, status=Status.STORED),
+                wake_worker=False,
+            )
+            self.room -= 1
+        except (EntryRefused, ImageRefused) as refusal:
+            code, detail = refusal.code, str(refusal.detail)
+            _write(item, size=size, status=Status.REFUSED, error_code=code, error_detail=detail)
+
+    def refuse_beyond_quota(self) -> None:
+        if self.room <= 0:
             raise ImageRefused("quota", _("You have as many photos as the site keeps for you. Delete some."))
-        content = archive.read(item.number)
-        size = len(content)
-        preprocessing = live_preprocessing()
-        checked = check_isolated(content, preprocessing=preprocessing)
-        store_photo(
-            batch.owner,
-            checked,
-            filename=clean_filename(item.name),
-            preprocessing=preprocessing,
-            priority=Prediction.Priority.BULK,
-            record=partial(_write, item, size=size, status=Status.STORED),
-            wake_worker=False,
-        )
-    except (EntryRefused, ImageRefused) as refusal:
-        _write(
-            item, size=size, status=Status.REFUSED, error_code=refusal.code, error_detail=str(refusal.detail)
-        )
-    return size
+
+
+def _give_back_rest(items: list[BatchItem]) -> None:
+    """What of a claim is not dealt with yet waits again, uncharged; for whoever looks next."""
+    if leases.release(_open_of(items), status=Status.QUEUED):
+        wake_unpacking()
+
+
+def _open_of(items: list[BatchItem]) -> QuerySet[BatchItem]:
+    """Those of a claim that are still its owner's."""
+    return BatchItem.objects.filter(claim=items[0].claim, status=Status.RUNNING)
 
 
 def _write(item: BatchItem, photo: Photo | None = None, **values: Any) -> None:

@@ -27,4 +27,7 @@ BATCH_SIZE = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
 MODEL_SECONDS = Counter("cifarsite_prediction_seconds", "Seconds spent reading inputs and running the model.")
+ENTRY_SECONDS = Counter(
+    "cifarsite_entry_seconds", "Seconds spent reading, decoding and storing entries of archives."
+)
 JOBS_ENDED = Counter("cifarsite_training_jobs_ended", "Training jobs that ended, by how.", ["state"])

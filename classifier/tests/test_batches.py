@@ -150,9 +150,25 @@ class Unpacking(BatchTestCase):
 
     def test_two_workers_share_a_batch(self) -> None:
         self.make(photos(20))
-        first, second = unpacking._claim("one"), unpacking._claim("two")
+        with mock.patch.object(unpacking, "SLICE", 16):
+            first, second = unpacking._claim("one"), unpacking._claim("two")
         self.assertEqual((len(first), len(second)), (16, 4))
         self.assertFalse({item.pk for item in first} & {item.pk for item in second})
+
+    def test_what_takes_too_long_goes_back_uncharged_and_wakes_a_worker(self) -> None:
+        """The first of a slice is always dealt with, so it gets on."""
+        batch = self.make(photos(6))
+        with (
+            mock.patch.object(unpacking, "SLICE_SECONDS", 0.0),
+            mock.patch.object(unpacking, "wake_unpacking") as wake,
+        ):
+            self.assertEqual(unpacking.unpack_slice("slow"), 6)
+        self.assertEqual(wake.call_count, 2)
+        self.assertEqual(batch.items.filter(status=Status.STORED).count(), 1)
+        waiting = batch.items.filter(status=Status.QUEUED, attempt=0, claim=None)
+        self.assertEqual(waiting.count(), 5)
+        self.unpack()
+        self.assertEqual(batch.items.filter(status=Status.STORED).count(), 6)
 
     @override_settings(QUOTA_PHOTOS=2)
     def test_the_quota_ends_storing_and_the_rest_can_be_retried(self) -> None:
@@ -214,7 +230,8 @@ class SteeringBatches(BatchTestCase):
 
     def test_cancel_ends_it_for_good_and_keeps_what_is_answered(self) -> None:
         batch = self.make(photos(20))
-        unpacking.unpack_slice("w")
+        with mock.patch.object(unpacking, "SLICE", 16):
+            unpacking.unpack_slice("w")
         answer(Photo.objects.filter(owner=self.alice)[0])
         with self.captureOnCommitCallbacks(execute=True):
             self.assertTrue(batches.cancel(batch))
