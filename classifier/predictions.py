@@ -54,13 +54,20 @@ class AskedTooOften(Exception):
     """The photo has as many answers as it may have; the message says what to do."""
 
 
-def request_prediction(photo: Photo, prediction: Prediction, *, wake_worker: bool = True) -> None:
-    """Save a pending prediction as the photo's present one, and wake a worker on commit."""
+def request_prediction(
+    photo: Photo, prediction: Prediction, *, is_first: bool = False, wake_worker: bool = True
+) -> None:
+    """Save a pending prediction as the photo's present one, and wake a worker on commit.
+
+    Args:
+        is_first: the photo is new, so that there is nothing to look for.
+    """
     prediction.photo_created_at = photo.created_at
-    with transaction.atomic():
-        former = photo.predictions.filter(is_current=True)
-        prediction.owner_says = former.values_list("owner_says", flat=True).first() or ""
-        former.update(is_current=False)
+    with transaction.atomic(savepoint=False):
+        if not is_first:
+            former = photo.predictions.filter(is_current=True)
+            prediction.owner_says = former.values_list("owner_says", flat=True).first() or ""
+            former.update(is_current=False)
         prediction.photo = photo
         prediction.save()
         day_counts.mark([(prediction.owner_id, photo.created_at)])
@@ -250,12 +257,14 @@ def _answer(rows: list[Prediction], champion: ModelVersion, predictor: Predictor
     """Run claimed rows through the model together and store each answer if it is still ours."""
     photos = Photo.objects.in_bulk([row.photo_id for row in rows])
     started = time.perf_counter()
-    arrays, readable = [], []
+    arrays, readable, preprocessed = [], [], []
     for row in rows:
+        asked = row.preprocessing
         try:
             row.photo = photos[row.photo_id]
             arrays.append(_input_array(row, champion.preprocessing))
             readable.append(row)
+            preprocessed.append(asked)
         except StorageAway:
             raise
         except (OSError, KeyError, ValueError) as error:
@@ -265,6 +274,7 @@ def _answer(rows: list[Prediction], champion: ModelVersion, predictor: Predictor
         return
     answers = predictor.predict(np.stack(arrays))
     seconds = (time.perf_counter() - started) / len(readable)
+    now = timezone.now()
     for number, row in enumerate(readable):
         probabilities = answers.probabilities[number]
         best = int(probabilities.argmax())
@@ -276,25 +286,15 @@ def _answer(rows: list[Prediction], champion: ModelVersion, predictor: Predictor
         row.verdict = answers.verdicts[number]
         row.receipt = answers.receipt(number)
         row.seconds = seconds
-        row.finished_at = timezone.now()
+        row.finished_at = now
+    # What is the same for all goes into one plain UPDATE, and after the rest, since it ends the claim.
+    alike = {name: getattr(readable[0], name) for name in ("status", "model", "seconds", "finished_at")}
+    fields = ["probabilities", "label", "confidence", "verdict", "receipt"]
+    if any(row.preprocessing != asked for row, asked in zip(readable, preprocessed, strict=True)):
+        fields += ["input", "input_sha256", "preprocessing"]
     with transaction.atomic():
-        written = _open_of(rows).bulk_update(
-            readable,
-            [
-                "status",
-                "model",
-                "probabilities",
-                "label",
-                "confidence",
-                "verdict",
-                "receipt",
-                "seconds",
-                "finished_at",
-                "input",
-                "input_sha256",
-                "preprocessing",
-            ],
-        )
+        written = _open_of(rows).bulk_update(readable, fields)
+        _open_of(rows).filter(pk__in=[row.pk for row in readable]).update(**alike)
         _renew([row for row in readable if not row.is_current])
         day_counts.mark((row.owner_id, row.photo_created_at) for row in readable)
     if written == len(readable):  # else they are another worker's, who tells of them

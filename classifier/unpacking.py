@@ -44,6 +44,8 @@ SLICE_SECONDS = 10.0
 # With so many photos of archives waiting for a model, answering goes before unpacking.
 BACKLOG = 256
 RENEW_SECONDS = 5
+# How often it is looked whether somebody waits for a single photo meanwhile.
+LOOK_SECONDS = 0.05
 LOST = "The worker was lost {attempts} times at this file. Try it again, or upload it by itself."
 
 
@@ -133,6 +135,7 @@ def _claim(worker: str) -> list[BatchItem]:
 
 def _store_all(batch: Batch, items: list[BatchItem], worker: str) -> None:
     begun = renewed = time.monotonic()
+    looked = -LOOK_SECONDS
     archive = _opened(batch, items)
     if archive is None:
         return
@@ -143,8 +146,10 @@ def _store_all(batch: Batch, items: list[BatchItem], worker: str) -> None:
                 if time.monotonic() - renewed > RENEW_SECONDS:
                     renewed = time.monotonic()
                     _renew(items)
-                if predictions.claimable().filter(priority=Prediction.Priority.INTERACTIVE).exists():
-                    predictions.predict_pending(worker)
+                if time.monotonic() - looked > LOOK_SECONDS:
+                    if predictions.claimable().filter(priority=Prediction.Priority.INTERACTIVE).exists():
+                        predictions.predict_pending(worker)
+                    looked = time.monotonic()
                 try:
                     with bound_contextvars(request_id=read.item.request_id):
                         work.store(read)

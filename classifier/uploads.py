@@ -136,7 +136,7 @@ def store_photo(
         with transaction.atomic():
             photo.save()
             note_words([photo])
-            request_prediction(photo, prediction, wake_worker=wake_worker)
+            request_prediction(photo, prediction, is_first=True, wake_worker=wake_worker)
             if record:
                 record(photo)
     except BaseException as error:
