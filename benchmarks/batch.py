@@ -30,7 +30,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -38,7 +38,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from benchmarks import processes, results
+from benchmarks import results, spending
 from benchmarks.intake import make_photo
 from training.engine.data import CLASS_NAMES
 
@@ -157,16 +157,16 @@ class Site:
             raise SystemExit(f"{method} {path}: {response.status} {content[:500]!r}")
         return content
 
-    def counted(self) -> Counter[str]:
+    def counted(self) -> dict[str, float]:
         """What the workers counted so far, by the metric's name."""
         headers = {"Authorization": f"Bearer {self.environment['METRICS_TOKEN']}"}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("GET", "/metrics", headers=headers)
-        found: Counter[str] = Counter()
+        found: dict[str, float] = defaultdict(float)
         for line in connection.getresponse().read().decode().splitlines():
             if not line.startswith("#"):
                 name, _, value = line.rpartition(" ")
-                found[name.partition("{")[0]] += float(value)  # type: ignore[assignment]
+                found[name.partition("{")[0]] += float(value)
         return found
 
     def end(self) -> None:
@@ -200,7 +200,7 @@ def send(site: Site, token: str, archive: Path) -> dict[str, Any]:
         "Content-Type": f"multipart/form-data; boundary={boundary}",
         "Content-Length": str(length),
     }
-    counted, before = site.counted(), processes.spent(site.folder)
+    before_that, before = site.counted(), spending.spent(site.process.pid)
     start, since = time.perf_counter(), time.time()
     batch = json.loads(site.ask("POST", "batches", body=body, headers=sent))
     uploaded = time.perf_counter() - start
@@ -212,8 +212,8 @@ def send(site: Site, token: str, archive: Path) -> dict[str, Any]:
         batch = json.loads(site.ask("GET", f"batches/{batch['id']}", headers=headers))
         slowest = max(slowest, time.perf_counter() - asked)
         progress.append((round(time.perf_counter() - start, 1), batch["done"]))
-    spent, peaks = processes.spent(site.folder), processes.peaks(site.folder)
-    counted = site.counted() - counted
+    spent, peaks = spending.spent(site.process.pid), spending.peaks(site.process.pid)
+    counted = {name: value - before_that[name] for name, value in site.counted().items()}
     # Noted by the worker itself, on the clock of this machine.
     seconds = datetime.fromisoformat(batch["finished_at"]).timestamp() - since
     asked = time.perf_counter()
@@ -228,7 +228,7 @@ def send(site: Site, token: str, archive: Path) -> dict[str, Any]:
         "entries_s": round(counted["cifarsite_entry_seconds_total"], 2),
         "model_s": round(counted["cifarsite_prediction_seconds_total"], 2),
         "model_batches": int(counted["cifarsite_prediction_batch_count"]),
-        "processor_s": {kind: round(spent[kind] - before[kind], 2) for kind in sorted(spent)},
+        "processor_s": {kind: round(spent[kind] - before.get(kind, 0.0), 2) for kind in sorted(spent)},
         "peak_mib": {kind: round(size / 1024**2) for kind, size in sorted(peaks.items())},
         "progress": progress[:: max(1, len(progress) // 20)],
         "slowest_progress_ms": round(slowest * 1000),
