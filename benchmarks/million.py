@@ -372,7 +372,7 @@ def wait_for(base: str) -> None:
     raise SystemExit("PostgreSQL did not start.")
 
 
-def part(words: list[str], folder: Path, url: str) -> Any:
+def part(words: list[str], folder: Path, url: str, *, module: str = "benchmarks.million") -> Any:
     """Run a part of this in a process of its own, on one of the two databases."""
     environment = {
         **os.environ,
@@ -381,7 +381,7 @@ def part(words: list[str], folder: Path, url: str) -> Any:
         "BROKER_URL": "",
         "CACHE_URL": "",
     }
-    argv = [sys.executable, "-m", "benchmarks.million", *words]
+    argv = [sys.executable, "-m", module, *words]
     done = subprocess.run(argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -1,0 +1,37 @@
+"""A prediction worker whose forward pass is a wait: Celery's command with one thing replaced.
+
+    BENCH_BATCH_SECONDS=0.2 python -m benchmarks.waiting_worker -A cifarsite worker ...
+
+Everything else is the site's: the model is loaded and checked, rows are claimed, inputs read, answers judged
+and stored. So two such workers may run beside each other on a machine that has cores for one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+from celery.__main__ import main
+from celery.signals import worker_process_init
+
+SECONDS = float(os.environ["BENCH_BATCH_SECONDS"])
+
+
+@worker_process_init.connect
+def wait_instead(**kwargs: Any) -> None:
+    """In the process that works, since only that one may hold TensorFlow."""
+    from training.engine.predictor import BATCH_SIZES, Predictor
+
+    def forward(self: Predictor, images: Any) -> Any:
+        size = next((size for size in BATCH_SIZES if size >= len(images)), len(images))
+        time.sleep(SECONDS * size / 64)
+        logits = np.random.default_rng(len(images)).normal(0, 3, (len(images), 10)).astype(np.float32)
+        return np.zeros((len(images), 1), np.float32), logits
+
+    Predictor.forward = forward  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    main()
