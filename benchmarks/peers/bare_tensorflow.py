@@ -34,21 +34,26 @@ BATCH = 256
 DECODERS = ("pillow", "tensorflow")
 
 
+def decode(content: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """One photo as a model's input: uint8 [H, W, 3]."""
+    height, width = size
+    with Image.open(io.BytesIO(content)) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    return np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
 def with_pillow(archive: zipfile.ZipFile, size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
     """Batches uint8 [N, H, W, 3]; three of them are decoded ahead."""
-    height, width = size
 
-    def decode(name: str) -> NDArray[np.uint8]:
-        with Image.open(io.BytesIO(archive.read(name))) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-        return np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
+    def read(name: str) -> NDArray[np.uint8]:
+        return decode(archive.read(name), size)
 
     names = iter(archive.namelist())
     waiting: deque[Future[NDArray[np.uint8]]] = deque()
     with ThreadPoolExecutor(cores()) as pool:
         while True:
             while len(waiting) < 3 * BATCH and (name := next(names, None)):
-                waiting.append(pool.submit(decode, name))
+                waiting.append(pool.submit(read, name))
             if not waiting:
                 return
             yield np.stack([waiting.popleft().result() for _ in range(min(BATCH, len(waiting)))])
@@ -61,13 +66,13 @@ def with_tensorflow(archive: zipfile.ZipFile, size: tuple[int, int]) -> Iterator
         for name in archive.namelist():
             yield archive.read(name)
 
-    def decode(content: Any) -> Any:
+    def small(content: Any) -> Any:
         image = tf.io.decode_jpeg(content, channels=3)
-        small = tf.image.resize(image, size, method="bicubic", antialias=True)
-        return tf.cast(tf.clip_by_value(tf.round(small), 0, 255), tf.uint8)
+        resized = tf.image.resize(image, size, method="bicubic", antialias=True)
+        return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
     files = tf.data.Dataset.from_generator(contents, output_signature=tf.TensorSpec((), tf.string))
-    images = files.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    images = files.map(small, num_parallel_calls=tf.data.AUTOTUNE)
     return iter(images.batch(BATCH).prefetch(tf.data.AUTOTUNE).as_numpy_iterator())
 
 
@@ -75,10 +80,12 @@ def run(archive: Path, model_file: Path, decoder: str) -> dict[str, Any]:
     model = keras.models.load_model(model_file, compile=False)
     height, width = model.input_shape[1:3]
 
-    @tf.function(input_signature=[tf.TensorSpec((None, height, width, 3), tf.uint8)])  # type: ignore[untyped-decorator]
-    def forward(images: Any) -> Any:
-        return model(tf.cast(images, tf.float32), training=False)
-
+    signature = [tf.TensorSpec((None, height, width, 3), tf.uint8)]
+    forward = tf.function(
+        lambda images: model(tf.cast(images, tf.float32), training=False),
+        input_signature=signature,
+        autograph=False,
+    )
     forward(np.zeros((BATCH, height, width, 3), np.uint8))
     batches = with_pillow if decoder == "pillow" else with_tensorflow
     answers: list[int] = []

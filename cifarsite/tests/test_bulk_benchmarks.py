@@ -1,0 +1,68 @@
+"""What the benchmarks of archives, workers, training and growth rest on."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import batch, growth, spending, training
+from benchmarks.intake import make_photo
+from conftest import ROOT, wait_until
+from training.engine.preprocessing import make_input
+
+
+@pytest.mark.parametrize("side", [32, 128])
+def test_bare_tensorflow_gets_the_very_input_that_the_site_makes(side: int) -> None:
+    from benchmarks.peers.bare_tensorflow import decode
+
+    content = make_photo(640, 480)  # turned by its EXIF
+    with Image.open(io.BytesIO(content)) as image:
+        upright = image.convert("RGB").transpose(Image.Transpose.ROTATE_270)
+    expected = np.asarray(make_input(upright, f"squash{side}-v1"))
+    np.testing.assert_array_equal(decode(content, (side, side)), expected)
+
+
+def test_the_exponent_is_the_slope_of_the_logarithms() -> None:
+    assert growth.slope({10: 3.0, 100: 30.0, 1_000: 300.0}) == pytest.approx(1)
+    assert growth.slope({10: 7.0, 100: 7.0, 1_000: 7.0}) == pytest.approx(0)
+    assert growth.slope({1: 2.0, 4: 4.0}) == pytest.approx(0.5)
+
+
+def test_a_run_is_timed_from_the_end_of_its_first_epoch() -> None:
+    assert training.steady({"images": 100, "epoch_ends_s": [30.0, 40.0, 50.0]}) == pytest.approx(10)
+
+
+def test_the_log_of_a_run_tells_its_epochs() -> None:
+    lines = [
+        "2026-01-01 12:00:00 45,000 images to train on, 5,000 to validate on.",
+        "2026-01-01 12:00:01 epoch 1/2  loss 2.0  accuracy 0.2  val_loss 2.0  val_accuracy 0.2  rate 0.01",
+        "2026-01-01 12:00:02 Epoch 1 was the best; now the test images.",
+    ]
+    assert training.count_epochs(lines) == 1
+
+
+def test_answers_are_compared_photo_by_photo() -> None:
+    assert batch.alike([1, 2, 3, 4], [1, 2, 3, 5]) == 0.75
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
+def test_a_sites_processes_are_told_apart_by_their_command_lines() -> None:
+    code = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'classifier.decoder'], stdin=-1)"
+    )
+    words = [sys.executable, "-c", f"{code}; p.wait()  # predict@test"]
+    process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: len(list(spending.kinds(process.pid))) == 2, "its child")
+        wait_until(lambda: "decoders of the worker" in spending.peaks(process.pid), "the decoder's name")
+        assert spending.spent(process.pid)["worker"] >= 0
+        assert spending.peaks(process.pid)["worker"] > 1_000_000
+    finally:
+        for place, _kind in reversed(list(spending.kinds(process.pid))):
+            os.kill(int(place.name), 9)
+        process.wait()
