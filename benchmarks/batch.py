@@ -259,7 +259,7 @@ def rows_of(
     """The table: speed against the bound, then where a photo's time goes, all as medians of the rounds."""
 
     def median(found: list[dict[str, Any]], name: str) -> float:
-        return statistics.median(one[name] for one in found)
+        return float(statistics.median(one[name] for one in found))
 
     def each(seconds: float) -> float:
         return seconds * 1000 / photos
@@ -309,7 +309,7 @@ def main() -> None:
     arguments = parser.parse_args()
     photos, rounds = (150, 1) if arguments.quick else (arguments.photos, arguments.rounds)
     folder = Path(tempfile.mkdtemp(prefix="cifarsite-batch-"))
-    site = None
+    site: Site | None = None
     ours: list[dict[str, Any]] = []
     peers: dict[str, list[dict[str, Any]]] = {decoder: [] for decoder in DECODERS}
     try:
@@ -327,7 +327,7 @@ def main() -> None:
             ours.append(send(site, token, archive))
             print(f"round {number + 1}: {ours[-1]['photos_per_s']} photos/s", flush=True)
     finally:
-        if site:
+        if site is not None:
             site.end()
         shutil.rmtree(folder, ignore_errors=True)
     speed = {name: statistics.median(one["photos_per_s"] for one in peers[name]) for name in DECODERS}

@@ -20,10 +20,10 @@ import multiprocessing
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,7 @@ def people_pages(n: int) -> dict[str, float]:
     for name, address in addresses.items():
         if client.get(address).status_code != 200:
             raise SystemExit(f"{address} does not answer.")
-        found[f"page: {name}"] = least(lambda address=address: client.get(address), n, server)  # type: ignore[misc]
+        found[f"page: {name}"] = least(partial(client.get, address), n, server)
     return found
 
 
@@ -333,4 +333,4 @@ def compare(arguments: argparse.Namespace, sites: Sites) -> dict[str, dict[str, 
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.exit(main())
+    main()

@@ -224,8 +224,10 @@ def main() -> None:
     rows: list[results.Row] = []
     details: dict[str, Any] = {}
     if not arguments.skip_speed:
-        sizes = (TINY, 3, 1) if quick else ("seed_cnn", max(arguments.epochs, 2), arguments.rounds)
-        found, details["speed"] = compare_speed(*sizes, quick)
+        recipe, epochs, rounds = ("seed_cnn", max(arguments.epochs, 2), arguments.rounds)
+        if quick:
+            recipe, epochs, rounds = TINY, 3, 1
+        found, details["speed"] = compare_speed(recipe, epochs, rounds, quick)
         rows += found
     if not (arguments.skip_time_to_accuracy or quick):
         values = dict(arguments.set) if arguments.set else SHORT

@@ -192,9 +192,9 @@ class _Slice:
             self.refuse_beyond_quota()
             content = self.archive.read(item.number)
             read.size = len(content)
+            check = partial(check_isolated, content, preprocessing=self.preprocessing)
             # In this thread's context, so that what is logged names the request.
-            check = partial(copy_context().run, check_isolated, preprocessing=self.preprocessing)
-            read.checked = self.pool.submit(check, content)
+            read.checked = self.pool.submit(copy_context().run, check)
         except (EntryRefused, ImageRefused) as refusal:
             read.refusal = refusal
         return read
