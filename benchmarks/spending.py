@@ -6,27 +6,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.processes import TICK, tree, words
+from benchmarks.process_tree import TICK, part, tree
 
-# By a word of the command line.
-KINDS = {
-    "classifier.decoder": "decoders",
-    "gunicorn": "web",
-    "predict@": "worker",
-    "train@": "training worker",
-    "recover": "sweeper",
-    "cifarsite.supervisor": "supervisor",
-}
+WORKER = "prediction worker"
 
 
 def kinds(root: int) -> Iterator[tuple[Path, str]]:
     """(folder in /proc, kind) of each living process of the site that process ``root`` started."""
     found: dict[int, str] = {}
     for pid in tree(root):  # parents before their children
-        said = words(pid)
-        found[pid] = next((kind for word, kind in KINDS.items() if word in said), "other")
-        if found[pid] == "decoders":
-            found[pid] += f" of the {found.get(int(_stat(pid)[1]), 'site')}"
+        found[pid] = part(pid)
+        if found[pid] == "decoder":
+            found[pid] = f"decoders of the {found.get(_parent(pid), 'site')}"
         yield Path(f"/proc/{pid}"), found[pid]
 
 
@@ -38,14 +29,14 @@ def spent(root: int) -> dict[str, float]:
     seconds: dict[str, float] = defaultdict(float)
     for place, kind in kinds(root):
         try:
-            if kind == "worker":
+            if kind == WORKER:
                 for task in (place / "task").iterdir():
                     mine = task.name == place.name
                     name = kind if mine else f"{kind}, TensorFlow's and other threads"
                     seconds[name] += _seconds(task, 11)
             else:
                 seconds[kind] += _seconds(place, 11)
-            if kind in ("web", "worker"):
+            if kind in ("web", WORKER):
                 seconds[f"decoders of the {kind}"] += _seconds(place, 13)
         except OSError:
             continue  # it has just ended
@@ -65,12 +56,11 @@ def peaks(root: int) -> dict[str, int]:
     return sizes
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields of ``stat`` after the process's name; the first is its state, the second its parent."""
+def _parent(pid: int) -> int:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
-        return ["", "0"]
+        return 0
 
 
 def _seconds(place: Path, first: int) -> float:

@@ -1,9 +1,8 @@
 """A prediction worker whose forward pass is a wait: Celery's command with one thing replaced.
 
-    BENCH_BATCH_SECONDS=0.2 python -m benchmarks.waiting_worker -A cifarsite worker ...
-
-Everything else is the site's: the model is loaded and checked, rows are claimed, inputs read, answers judged
-and stored. So two such workers may run beside each other on a machine that has cores for one.
+Started by ``benchmarks.workers`` with ``BENCH_BATCH_SECONDS``, the wait for 64 photos. Everything else is
+the site's: the model is loaded and checked, rows are claimed, inputs read, answers judged and stored. So two
+such workers may run beside each other on a machine that has cores for one.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from typing import Any
 import numpy as np
 from celery.__main__ import main
 from celery.signals import worker_process_init
+
+__all__ = ["main"]
 
 SECONDS = float(os.environ["BENCH_BATCH_SECONDS"])
 
@@ -31,7 +32,3 @@ def wait_instead(**kwargs: Any) -> None:
         return np.zeros((len(images), 1), np.float32), logits
 
     Predictor.forward = forward  # type: ignore[method-assign]
-
-
-if __name__ == "__main__":
-    main()

@@ -133,7 +133,7 @@ def start_worker(host: Host, number: int, way: str) -> subprocess.Popen[bytes]:
     name = f"w{number}-{time.monotonic_ns()}"
     words = ["--queues", "predict,batch,default", "--hostname", f"{name}@test"]
     if way == "simulated":
-        celery = ["-m", "benchmarks.waiting_worker", *WORKER[2:], *words]
+        celery = ["-c", "from benchmarks.waiting_worker import main; main()", *WORKER[2:], *words]
         process = host.start(sys.executable, *celery, name=name)
     else:
         cores = halves()[number - 1]

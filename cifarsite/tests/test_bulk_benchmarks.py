@@ -59,9 +59,11 @@ def test_a_sites_processes_are_told_apart_by_their_command_lines() -> None:
     process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: len(list(spending.kinds(process.pid))) == 2, "its child")
-        wait_until(lambda: "decoders of the worker" in spending.peaks(process.pid), "the decoder's name")
-        assert spending.spent(process.pid)["worker"] >= 0
-        assert spending.peaks(process.pid)["worker"] > 1_000_000
+        wait_until(
+            lambda: "decoders of the prediction worker" in spending.peaks(process.pid), "the decoder's name"
+        )
+        assert spending.spent(process.pid)["prediction worker"] >= 0
+        assert spending.peaks(process.pid)["prediction worker"] > 1_000_000
     finally:
         for place, _kind in reversed(list(spending.kinds(process.pid))):
             os.kill(int(place.name), 9)
