@@ -341,7 +341,16 @@ def postgres(folder: Path, *, durable: bool = False) -> Iterator[str]:
     if person:
         shutil.chown(home, "postgres")
         shutil.chown(home / "password", "postgres")
-    words = [programs / "initdb", "-D", home / "data", "-U", "bench", "--no-sync", "-A", "scram-sha-256"]
+    words: list[Any] = [
+        programs / "initdb",
+        "-D",
+        home / "data",
+        "-U",
+        "bench",
+        "--no-sync",
+        "-A",
+        "scram-sha-256",
+    ]
     words += ["--pwfile", home / "password", "--encoding", "UTF8"]
     if not again:
         subprocess.run(words, cwd=home, check=True, stdout=subprocess.DEVNULL, **person)
@@ -433,7 +442,7 @@ def make_database(base: str, name: str) -> None:
     import psycopg
 
     with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        connection.execute(f"CREATE DATABASE {name}".encode())
 
 
 def report(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -450,8 +459,8 @@ def report(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
     for name in dict.fromkeys([*(page for page in SHOWN if page in result["pages"]), worst[0]]):
         found = result["pages"][name]
         what = f"{arguments.photos:,} photos against {FEW:,}, {arguments.database}, page '{name}'"
-        times = (found["many_ms"], found["few_ms"])
-        rows.append(results.ratio(what, *times, "ms of the processor", result["n"], at_most=GOAL))
+        ours, peer = found["many_ms"], found["few_ms"]
+        rows.append(results.ratio(what, ours, peer, "ms of the processor", result["n"], at_most=GOAL))
     results.write(f"million-{arguments.database}", rows, quick=arguments.quick, **result)
 
 

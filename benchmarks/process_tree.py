@@ -72,7 +72,7 @@ def processor_seconds(root: int) -> Counter[str]:
         except OSError:
             continue
         total[part(pid)] += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
-    return Counter({name: ticks / TICK for name, ticks in total.items()})  # type: ignore[misc]
+    return Counter({name: ticks / TICK for name, ticks in total.items()})
 
 
 def weight(pid: int) -> Weight:

@@ -52,9 +52,7 @@ def test_answers_are_compared_photo_by_photo() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
 def test_a_sites_processes_are_told_apart_by_their_command_lines() -> None:
-    code = (
-        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'classifier.decoder'], stdin=-1)"
-    )
+    code = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'classifier.' + 'decoder'], stdin=-1)"
     words = [sys.executable, "-c", f"{code}; p.wait()  # predict@test"]
     process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
