@@ -52,8 +52,9 @@ def test_answers_are_compared_photo_by_photo() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
 def test_a_sites_processes_are_told_apart_by_their_command_lines() -> None:
-    code = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'classifier.' + 'decoder'], stdin=-1)"
-    words = [sys.executable, "-c", f"{code}; p.wait()  # predict@test"]
+    child = "[sys.executable, '-m', 'classifier.' + 'decoder'], stdin=-1"
+    code = f"import subprocess, sys; subprocess.Popen({child}).wait()  # predict@test"
+    words = [sys.executable, "-c", code]
     process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: len(list(spending.kinds(process.pid))) == 2, "its child")
