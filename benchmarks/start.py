@@ -119,7 +119,7 @@ def measure(skip_first: bool, n: int, folder: Path) -> tuple[Start | None, list[
         return None, [start(words, folder, settings, photo) for _time in range(n)]
     settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels())}
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    words = ["make", "run", f"PYTHON={Path(sys.base_prefix) / 'bin' / 'python3.11'}"]
+    words = ["make", "run"]
     first = start(words, folder, settings, photo)
     return first, [start(words, folder, settings, photo) for _time in range(n)]
 

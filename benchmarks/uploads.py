@@ -327,6 +327,9 @@ def rows_of(what: str, found: dict[str, Turns], site: str, goals: dict[str, floa
     Args:
         goals: for ours / peer: ``rate`` at least, ``p95`` and ``p50`` at most.
     """
+    for name, turns in found.items():
+        if not turns.seconds:
+            raise SystemExit(f"{name} answered no photo at all: {dict(turns.errors)}")
     ours, rows = found[site], []
     ways = [name for name in found if name.startswith("fastapi")]
     many = "rate" in goals
