@@ -360,7 +360,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> tuple[list[results.R
     details["photo_bytes"] = {"small": small[0].size, "large": large[0].size}
     with ExitStack() as stack:
         peers: list[Any] = []
-        for name in ("fastapi", "gradio"):
+        variants = arguments.variants.split(",")
+        for name in ("fastapi", "gradio") if "embedded" in variants else ("fastapi",):
             try:
                 peer = Peer(name, folder, arguments.clients)
             except PeerMissing as missing:
@@ -372,7 +373,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> tuple[list[results.R
             peers += [peer] if name == "gradio" else [peer, Way("fastapi async def", peer, "/predict-async")]
         if "fastapi" in details["without"]:
             raise SystemExit("There is nothing to compare with: see above.")
-        for variant in arguments.variants.split(","):
+        for variant in variants:
             if missing := missing_for(variant):
                 details["without"][variant] = f"{missing} is not installed"
                 print(f"{variant} is left out: {missing} is not installed.", flush=True)

@@ -15,8 +15,9 @@ from training.engine.data import CLASS_NAMES
 from training.engine.model_files import check_model_file
 from training.engine.verdict import Judge, oddness
 
-# Fixed sizes, so that TensorFlow compiles each once; a batch is padded to the next.
-BATCH_SIZES = (1, 8, 64, 256)
+# Fixed sizes, so that TensorFlow prepares each once; a batch is padded to the next. The time of a batch
+# grows with its images: in coarser steps most of it would go into the padding.
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True)
