@@ -39,6 +39,9 @@ def commands(port: int) -> dict[str, list[str]]:
     web = [sys.executable, "-m", "gunicorn", "cifarsite.wsgi", "--bind", f"127.0.0.1:{port}"]
     web += ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--timeout", "60"]
     web += ["--graceful-timeout", "10", "--log-level", "warning", "--no-control-socket", "--preload"]
+    # Longer than programs usually keep a connection for the next request (5 s): one that the server
+    # closes at that moment is reset.
+    web += ["--keep-alive", "15"]
     # Where root runs this, say in a container, Celery's advice is not repeated at each start.
     worker = [
         sys.executable,

@@ -2,6 +2,8 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from cifarsite.request_bodies import ReadToTheEnd
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cifarsite.settings")
 
-application = get_wsgi_application()
+application = ReadToTheEnd(get_wsgi_application())

@@ -14,6 +14,7 @@ threads = 8
 backlog = 256
 timeout = 60
 graceful_timeout = 30
+# Longer than nginx' keepalive_timeout for upstreams: the client of a connection lets go of it first.
 keepalive = 15
 # Not preloaded: HUP then starts processes with the new code while the old ones finish.
 preload_app = False
