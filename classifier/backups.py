@@ -25,7 +25,8 @@ from django.apps import apps
 from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import Storage, default_storage
-from django.db import connection, connections
+from django.db import connection, connections, transaction
+from django.db.models import Model
 
 from training.engine.checkpoints import write_durably
 
@@ -64,9 +65,7 @@ def back_up(folder: Path, *, keep: int = 0, now: datetime | None = None) -> Done
     part = made.with_name(f".{made.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    # Before the dump: what is written while it runs may be in it or not.
-    rows = count_rows()
-    dump = _dump_sqlite(part) if connection.vendor == "sqlite" else _dump_postgresql(part)
+    dump, rows = _dump_sqlite(part) if connection.vendor == "sqlite" else _dump_postgresql(part)
     files: dict[str, dict[str, Any]] = {}
     copied = 0
     for name in stored_names(default_storage):
@@ -151,12 +150,7 @@ def read_manifest(made: Path) -> dict[str, Any]:
 
 def count_rows() -> dict[str, int]:
     """Rows of every table that is kept, by the model's name."""
-    models = [model for model in apps.get_models() if model._meta.managed and not model._meta.proxy]
-    return {
-        model._meta.label: model._base_manager.count()
-        for model in models
-        if model._meta.label not in UNCOUNTED
-    }
+    return {model._meta.label: model._base_manager.count() for model in _kept_models()}
 
 
 def stored_names(storage: Storage, folder: str = "") -> Iterator[str]:
@@ -170,6 +164,11 @@ def stored_names(storage: Storage, folder: str = "") -> Iterator[str]:
             yield f"{folder}/{name}" if folder else name
     for name in sorted(folders):
         yield from stored_names(storage, f"{folder}/{name}" if folder else name)
+
+
+def _kept_models() -> list[type[Model]]:
+    models = [model for model in apps.get_models() if model._meta.managed and not model._meta.proxy]
+    return [model for model in models if model._meta.label not in UNCOUNTED]
 
 
 def _keep(name: str, kept: Path) -> tuple[dict[str, Any], bool]:
@@ -230,15 +229,23 @@ def _forget_older(folder: Path, keep: int) -> None:
 # --- The two databases ----------------------------------------------------------------------
 
 
-def _dump_sqlite(folder: Path) -> Path:
-    """SQLite's own online backup: consistent, while people go on writing."""
+def _dump_sqlite(folder: Path) -> tuple[Path, dict[str, int]]:
+    """SQLite's own online backup: consistent, while people go on writing; and the rows that it holds."""
     dump = folder / "database.sqlite3"
     with (
         closing(sqlite3.connect(str(connection.settings_dict["NAME"]), timeout=20)) as source,
         closing(sqlite3.connect(dump)) as copy,
     ):
         source.backup(copy)
-    return dump
+        # One file, without a log beside it.
+        copy.execute("PRAGMA journal_mode=DELETE")
+        tables = {model._meta.label: model._meta.db_table for model in _kept_models()}
+        rows = {
+            label: copy.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0]  # noqa: S608
+            for label, table in tables.items()
+        }
+    _sync(dump)
+    return dump, rows
 
 
 def _restore_sqlite(dump: Path) -> None:
@@ -247,19 +254,36 @@ def _restore_sqlite(dump: Path) -> None:
         left.unlink()  # the log of what is replaced
     part = target.with_name(f"{target.name}.part")
     shutil.copyfile(dump, part)
+    _sync(part)
     part.replace(target)
 
 
-def _dump_postgresql(folder: Path) -> Path:
+def _dump_postgresql(folder: Path) -> tuple[Path, dict[str, int]]:
+    """pg_dump, while people go on writing; and the rows that it holds, counted in the same snapshot."""
     dump = folder / "database.dump"
-    _run(["pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={dump}"])
-    return dump
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # It only waits for pg_dump, which may take long.
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        cursor.execute("SELECT pg_export_snapshot()")
+        (snapshot,) = cursor.fetchone()
+        rows = count_rows()
+        options = ["--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot}"]
+        _run(["pg_dump", *options, f"--file={dump}"])
+    _sync(dump)
+    return dump, rows
 
 
 def _restore_postgresql(dump: Path) -> None:
     options = ["--clean", "--if-exists", "--no-owner", "--no-privileges", "--exit-on-error"]
     name = str(connection.settings_dict["NAME"])
     _run(["pg_restore", *options, "--single-transaction", f"--dbname={name}", str(dump)])
+
+
+def _sync(path: Path) -> None:
+    """See to it that a power cut does not take it away again."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _run(argv: list[str], run: Callable[..., Any] = subprocess.run) -> None:

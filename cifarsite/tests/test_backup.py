@@ -2,7 +2,9 @@
 
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import psycopg
 import pytest
 
 from cifarsite.tests.hosts import Host, new_database
-from conftest import S3_KEYS, s3_client
+from conftest import S3_KEYS, s3_client, wait_until
 
 PHOTOS = """
 from cifarsite.test import image_file
@@ -104,6 +106,48 @@ def test_what_was_lost_is_back_with_the_same_answers(
     # New rows go on behind the old ones.
     host.shell(PHOTOS)
     assert len(host.ask(EVERYTHING)["answers"]) == 6
+
+
+@pytest.mark.slow
+def test_a_backup_of_sqlite_is_whole_though_it_is_written_to_all_the_time(
+    on_one_machine: Host, tmp_path: Path
+) -> None:
+    """Two tables that each transaction writes to; what is in one and not in the other was torn apart."""
+    host, backups = on_one_machine, tmp_path / "backups"
+    host.prepare()
+    file = host.folder / "db.sqlite3"
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript("CREATE TABLE left_hand (n, text); CREATE TABLE right_hand (n, text);")
+    over, written = threading.Event(), [0]
+
+    def write() -> None:
+        with closing(sqlite3.connect(file, timeout=60)) as database:
+            assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            while not over.wait(0.005):
+                with database:
+                    database.execute("INSERT INTO left_hand VALUES (?, ?)", (written[0], "x" * 20_000))
+                    database.execute("INSERT INTO right_hand VALUES (?, ?)", (written[0], "x" * 20_000))
+                written[0] += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        wait_until(lambda: written[0] > 20, "the first rows", 60)
+        host.manage("backup", str(backups))
+        during = written[0]
+    finally:
+        over.set()
+        writer.join()
+    with closing(sqlite3.connect(next(backups.glob("2*/database.sqlite3")))) as dump:
+        assert dump.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        left, right = (
+            dump.execute(f"SELECT count(*), max(n) FROM {name}").fetchone()
+            for name in ("left_hand", "right_hand")
+        )
+    assert left == right
+    assert 20 < left[0] <= during + 1
+    assert not list(backups.glob("2*/database.sqlite3-*"))
+    host.manage("restore", str(backups), "--replace")
 
 
 @pytest.mark.slow
