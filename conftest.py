@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent
+FIGURES: list[tuple[str, str]] = []
 SHARED = ROOT.parent / "shared"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER_ARGUMENTS = [
@@ -100,9 +101,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Longer variants of faults wait for `make faults`, or for their file to be named."""
+    """Longer ones wait for `make faults` or `make endurance`, or for their file to be named."""
     named = [argument.split("::")[0] for argument in config.args if ".py" in argument]
-    if "faults" in config.option.markexpr or named:
+    if any(marker in config.option.markexpr for marker in ("faults", "endurance", "thorough")) or named:
         return
     left = [item for item in items if item.get_closest_marker("thorough")]
     if left:
@@ -117,11 +118,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if FIGURES:
+        terminalreporter.write_sep("-", "measured")
+        for test, text in FIGURES:
+            terminalreporter.write_line(f"{test}: {text}")
     absent = [sentence for find, sentence in NEEDS.values() if not find()]
     if absent:
         terminalreporter.write_sep("-", "not tested here")
         for sentence in absent:
             terminalreporter.write_line(f"{sentence}: the tests that need it were left out.")
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Note what was measured; the run's summary shows it."""
+    return lambda text: FIGURES.append((request.node.name, text))
 
 
 def free_port() -> int:

@@ -35,6 +35,7 @@ from training.engine.data import (
 )
 from training.engine.image_set import ImageSet, content_sha256
 from training.models import DatasetImage, DatasetVersion, ModelVersion
+from training.storage import StorageAway
 
 logger = logging.getLogger(__name__)
 
@@ -234,6 +235,8 @@ def _read(row: Row) -> Images | None:
     except FileNotFoundError:
         logger.warning("%s is gone from the storage: left out.", row["file"])
         return None
+    except StorageAway:
+        raise  # it passes: no file is at fault
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise DatasetError(
             f"{row['file']} cannot be read ({error}): freeze a new dataset version."

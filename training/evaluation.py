@@ -74,13 +74,19 @@ def evaluate(
 
 
 def measure_new(
-    content: bytes, card: dict[str, Any], cifar: Cifar10, outputs: Outputs, say: Say = lambda sentence: None
+    content: bytes,
+    card: dict[str, Any],
+    cifar: Cifar10,
+    outputs: Outputs,
+    say: Say = lambda sentence: None,
+    patiently: Callable[[Callable[[], Any]], Any] = lambda read: read(),
 ) -> list[tuple[ImageSet, Measured]]:
     """Measure a model that has no row yet: on CIFAR-10's test images, and on people's corrections
     where there are some that measure.
 
     Args:
         content, card, outputs: as in ``training.engine.package``.
+        patiently: does what it is given again while the database or the store of files is away.
     """
     from training.engine.report import measure
 
@@ -88,9 +94,7 @@ def measure_new(
     distorted = settings.REPORT_DISTORTED_IMAGES
     images, preprocessing = cifar10_test(cifar), card["preprocessing"]
     made = [(images, measure(predictor, images, preprocessing, say, distorted=distorted, outputs=outputs))]
-    keep_tiles(images)
-    keep_data_facts(cifar)
-    photos = datasets.newest_measuring_set()
+    photos = patiently(datasets.newest_measuring_set)
     if photos is not None:
         say("Now the corrected photos.")
         made.append((photos, measure(predictor, photos, preprocessing, say, distorted=distorted)))
@@ -128,13 +132,31 @@ def measure_champion(cifar: Cifar10, sets: list[ImageSet], say: Say = lambda sen
 def keep(
     version: ModelVersion, images: ImageSet, measured: Measured, *, cifar: Cifar10 | None = None
 ) -> EvaluationReport:
-    """Write the report's row and files; an earlier one on the same images is replaced."""
+    """Write the report's files and row; an earlier one on the same images is replaced."""
+    keep_files(version.sha256, images, measured, cifar=cifar)
+    return keep_row(version, images, measured)
+
+
+def keep_files(sha256: str, images: ImageSet, measured: Measured, *, cifar: Cifar10 | None = None) -> None:
+    """What of a report lies in the storage, noted in the figures; the model needs no row yet.
+
+    Args:
+        sha256: of the model's file.
+        cifar: see ``evaluate``.
+
+    Raises:
+        StorageAway: the store of files does not answer. Doing it again does it once.
+    """
     panels = measured.figures["panels"]
     panels["tile"] = keep_tiles(images)
     if cifar is not None and cifar.sha256 == images.sha256:
         panels["data"] = keep_data_facts(cifar)
-    panels["answers"] = keep_answers(version, packed_answers(measured))
+    panels["answers"] = keep_answers(sha256, packed_answers(measured))
     panels["computed_at"] = timezone.now().isoformat(timespec="seconds")
+
+
+def keep_row(version: ModelVersion, images: ImageSet, measured: Measured) -> EvaluationReport:
+    """The row of a report whose files were kept; an earlier one on the same images is replaced."""
     before = EvaluationReport.objects.filter(model=version, dataset_sha256=images.sha256).first()
     report, _ = EvaluationReport.objects.update_or_create(
         model=version,
@@ -146,7 +168,10 @@ def keep(
             "figures": measured.figures,
         },
     )
-    _forget(before.figures.get("panels", {}).get("answers", "") if before else "", panels["answers"])
+    _forget(
+        before.figures.get("panels", {}).get("answers", "") if before else "",
+        measured.figures["panels"]["answers"],
+    )
     return report
 
 
@@ -247,9 +272,9 @@ def packed_answers(measured: Measured) -> bytes:
     return packed.getvalue()
 
 
-def keep_answers(version: ModelVersion, content: bytes) -> str:
-    """Keep ``packed_answers`` in the storage; returns the file's name there."""
-    name = f"reports/{version.sha256[:16]}/{hashlib.sha256(content).hexdigest()[:16]}.npz"
+def keep_answers(sha256: str, content: bytes) -> str:
+    """Keep a model's ``packed_answers`` in the storage; returns the file's name there."""
+    name = f"reports/{sha256[:16]}/{hashlib.sha256(content).hexdigest()[:16]}.npz"
     if not default_storage.exists(name):
         default_storage.save(name, ContentFile(content))
     return name

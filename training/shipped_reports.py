@@ -57,7 +57,7 @@ def complete() -> list[EvaluationReport]:
         if evaluation.has_panels(report) and report.figures["panels"].get("shipped") in (None, made_at):
             continue
         figures["panels"]["shipped"] = made_at
-        figures["panels"]["answers"] = evaluation.keep_answers(report.model, packed)
+        figures["panels"]["answers"] = evaluation.keep_answers(report.model.sha256, packed)
         report.figures = figures
         report.save(update_fields=["figures"])
         completed.append(report)

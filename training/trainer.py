@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import keras
@@ -119,9 +120,12 @@ def _train(
     recorder = Recorder(job, int(values["epochs"]), on_progress, on_line)
     recorder.say(f"Job #{job.pk}, {recipe.name}, attempt {job.attempt} by {job.worker}.")
     strategy = devices.prepare(hosts=False)
-    cifar = _load(job)
-    assert job.dataset is not None  # _load has seen to it
-    data = datasets.load(job.dataset, cifar, fraction=recipe.validation_fraction, seed=SPLIT_SEED)
+    cifar = _patiently(lambda: _load(job))
+    dataset = job.dataset
+    assert dataset is not None  # _load has seen to it
+    data = _patiently(
+        lambda: datasets.load(dataset, cifar, fraction=recipe.validation_fraction, seed=SPLIT_SEED)
+    )
     recorder.images = len(data.x_train)
     recorder.steps = math.ceil(len(data.x_train) / int(values["batch_size"]))
     recorder.say(f"{len(data.x_train):,} images to train on, {len(data.x_val):,} to validate on.")
@@ -133,9 +137,12 @@ def _train(
     # Now, since the process has little time left once the job's row is closed.
     measured = _measure(made, cifar, recorder)
     early = recorder.stopping and len(fitted.history["loss"]) < int(values["epochs"])
-    version = _patiently(lambda: _keep(job, recipe, made, early))
+    version = _patiently(lambda: _keep(job, recipe, made, measured, early))
     recorder.say(f"{version.name}: {version.test_accuracy:.2%} of the test images right.", write=False)
-    _keep_reports(version, measured, cifar)
+    try:
+        shipped_reports.show_images(cifar)
+    except Exception:
+        logger.exception("Reports of shipped models lack their images: the next start or run adds them.")
     return version
 
 
@@ -153,23 +160,19 @@ def _measure(made: Package, cifar: Cifar10, recorder: Recorder) -> list[tuple[Im
     failure costs the panels alone, not the model."""
     measured: list[tuple[ImageSet, Measured]] = []
     try:
-        measured = evaluation.measure_new(made.content, made.card, cifar, made.outputs, recorder.say)
-        evaluation.measure_champion(cifar, [images for images, _ in measured], recorder.say)
+        found = evaluation.measure_new(
+            made.content, made.card, cifar, made.outputs, recorder.say, patiently=_patiently
+        )
+        for images, of_new in found:
+            _patiently(partial(evaluation.keep_files, made.sha256, images, of_new, cifar=cifar))
+            measured.append((images, of_new))
+        sets = [images for images, _ in found]
+        _patiently(lambda: evaluation.measure_champion(cifar, sets, recorder.say))
     except (jobs.ClaimLost, Cancelled):
         raise
     except Exception:
         logger.exception("A report has no panels: run 'manage.py evaluate' on the model.")
     return measured
-
-
-def _keep_reports(version: ModelVersion, measured: list[tuple[ImageSet, Measured]], cifar: Cifar10) -> None:
-    # The job has succeeded by now: nothing here may turn it into a failure.
-    try:
-        for images, found in measured:
-            evaluation.keep(version, images, found, cifar=cifar)
-        shipped_reports.show_images(cifar)
-    except Exception:
-        logger.exception("The report on %s has no panels: run 'manage.py evaluate %s'.", version, version)
 
 
 def _load(job: TrainingJob) -> Cifar10:
@@ -185,8 +188,14 @@ def _load(job: TrainingJob) -> Cifar10:
     return cifar
 
 
-def _keep(job: TrainingJob, recipe: Recipe, made: Any, early: bool) -> ModelVersion:
-    """The model and the job's last state, both or neither."""
+def _keep(
+    job: TrainingJob,
+    recipe: Recipe,
+    made: Package,
+    measured: list[tuple[ImageSet, Measured]],
+    early: bool,
+) -> ModelVersion:
+    """The model, its reports and the job's last state, all or nothing."""
     earlier = job.models.count()
     name = f"{recipe.name}-{job.pk}" + (f"-{earlier + 1}" if earlier else "")
     with transaction.atomic():
@@ -196,7 +205,10 @@ def _keep(job: TrainingJob, recipe: Recipe, made: Any, early: bool) -> ModelVers
             TrainingJob.State.STOPPED if early else TrainingJob.State.SUCCEEDED,
             f"Model {name}, {made.test['accuracy']:.2%} of the test images right.",
         )
-        return model_store.register(made, job=job, name=name)
+        version = model_store.register(made, job=job, name=name)
+        for images, found in measured:
+            evaluation.keep_row(version, images, found)
+        return version
 
 
 class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
@@ -333,11 +345,13 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
 
 def _patiently(write: Callable[[], Result]) -> Result:
     """Write again and again while the database or the store of files is away, for a minute at most."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = 0.0
     while True:
         try:
             return write()
         except AWAY as error:
+            # From the first failure on: what is tried may take longer than a minute by itself.
+            deadline = deadline or time.monotonic() + PATIENCE_SECONDS
             if time.monotonic() > deadline:
                 raise
             logger.warning("It is tried again: %s", error)

@@ -99,14 +99,14 @@ class Host:
         found = self.rows("SELECT card FROM training_modelversion WHERE job_id = ?", pk)
         return [json.loads(row["card"]) for row in found]
 
-    def wait_for_state(self, pk: int, *states: str, seconds: float = 150) -> None:
+    def wait_for_state(self, pk: int, *states: str, seconds: float = 300) -> None:
         wait_until(lambda: self.job(pk)["state"] in states, f"job {pk} {states}", seconds)
 
     def wait_for_row(self, pk: int) -> None:
         query = "SELECT id FROM training_trainingjob WHERE id = ?"
         wait_until(lambda: bool(self.rows(query, pk)), f"job {pk}", 60)
 
-    def wait_for_epoch(self, pk: int, number: int, seconds: float = 150) -> None:
+    def wait_for_epoch(self, pk: int, number: int, seconds: float = 300) -> None:
         wait_until(lambda: number in self.epochs(pk), f"epoch {number} of job {pk}", seconds)
 
     def start_worker(self, name: str = "train") -> Worker:

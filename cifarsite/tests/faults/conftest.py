@@ -1,4 +1,4 @@
-"""Sites and servers for the fault matrix, and the figures that it measured."""
+"""Sites and servers for the fault matrix."""
 
 import shutil
 import subprocess
@@ -13,7 +13,6 @@ from cifarsite.tests.faults.servers import Postgres, Redis, Server
 from training.engine.tests.synthetic import write_binary
 
 PREPARE = "from cifarsite.tests.faults.prepared import prepare; prepare()"
-FIGURES: list[tuple[str, str]] = []
 
 
 @pytest.fixture(scope="session")
@@ -79,16 +78,3 @@ def started(server: Any) -> Iterator[Any]:
         yield server
     finally:
         server.destroy()
-
-
-@pytest.fixture
-def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Note what was measured; the run's summary shows it."""
-    return lambda text: FIGURES.append((request.node.name, text))
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if FIGURES:
-        terminalreporter.write_sep("-", "measured")
-        for test, text in FIGURES:
-            terminalreporter.write_line(f"{test}: {text}")
