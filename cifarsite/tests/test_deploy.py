@@ -107,10 +107,21 @@ def test_the_compose_file_hangs_together() -> None:
         for other in service.get("depends_on", {}):
             assert other in services
         for volume in service.get("volumes", []):
-            assert volume.split(":")[0] in compose["volumes"]
+            source, target = re.sub(r"\$\{\w+:-(\w+)\}", r"\1", volume).split(":")[:2]
+            assert source in compose["volumes"]
+            # A new volume belongs to root where the image has no such folder.
+            assert not target.startswith("/var/lib/cifarsite/") or target in DOCKERFILE.read_text()
+        if service.get("build", {}).get("target") == "web":
+            # The image's check asks a web server, and only one of them is one.
+            assert (name == "web") != ("healthcheck" in service)
         if name not in ("postgres", "redis"):
             assert set(service["environment"]) <= known_variables()
     assert "--appendonly" in services["redis"]["command"]
+    # Longer than the processes take that are asked to end.
+    patience = {name: int(services[name].get("stop_grace_period", "10s")[:-1]) for name in services}
+    graceful = re.search(r"^graceful_timeout = (\d+)", (DEPLOY / "gunicorn.conf.py").read_text(), re.M)
+    assert graceful and patience["web"] > int(graceful[1])
+    assert min(patience["predict"], patience["train"], patience["postgres"]) >= 60
     # What trains keeps its checkpoints through a new container.
     assert any("runs" in volume for volume in services["train"]["volumes"])
 
