@@ -11,7 +11,7 @@ PRODUCTION = env SECRET_KEY=0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMN
 	DEBUG=false HTTPS=true ALLOWED_HOSTS=example.org CSRF_TRUSTED_ORIGINS=https://example.org
 TESTS =
 
-.PHONY: help run test faults check format bench fuzz install-dev
+.PHONY: help run test faults endurance check format bench fuzz install-dev
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s  %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ test:  ## run the tests (TESTS=path or options; REQUIRE_ALL=1: fail where someth
 
 faults:  ## run the tests that kill, stop and fill things, alone
 	@$(BOOTSTRAP) test -m faults $(TESTS)
+
+endurance:  ## seven hosts whose links are cut in turn; a minute at twice the load; the web image
+	@$(BOOTSTRAP) test -m endurance $(TESTS)
 
 check: install-dev  ## style, types, templates, layers, migrations, deployment settings
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from conftest import wait_until
 
 pytestmark = pytest.mark.faults
 WRITERS, TIMES = 4, 150
-PHOTOS = 600
+PHOTOS = 400
 
 
 def test_four_writers_at_once_never_find_sqlite_locked(sites, measured) -> None:

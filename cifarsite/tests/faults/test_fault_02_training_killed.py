@@ -52,7 +52,7 @@ def test_a_run_that_is_killed_twenty_times_goes_on_without_a_gap(sites, made_up_
             wait_for_epoch(site, pk, (number - 1) // 2)
             time.sleep(dice.uniform(0, 1.5))
         elif reached < EPOCHS - 1:
-            time.sleep(dice.uniform(0, 10 if reached <= min(number / 2, EPOCHS - 4) else 4))
+            time.sleep(dice.uniform(0, 8 if reached <= min(number / 2, EPOCHS - 4) else 4))
         whole.append(dice.random() < 0.3)
         if whole[-1]:
             site.kill(worker)

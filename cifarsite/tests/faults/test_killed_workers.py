@@ -123,8 +123,8 @@ def test_nothing_is_lost_whatever_happens_in_whichever_order(sites, measured) ->
     done = []
     photos = 0
     for number in range(12):
-        site.upload_all(100)
-        photos += 100
+        site.upload_all(50)
+        photos += 50
         time.sleep(dice.uniform(0, 0.5))
         name = dice.choice(sorted(workers))
         act = dice.choice(["kill", "end", "freeze", "lose messages", "kill the sweeper"])
