@@ -40,8 +40,8 @@ def test_a_run_that_kills_itself_fails_after_three_attempts_and_the_next_one_run
     assert host.models(bad) == []
     host.wait_for_state(good, "succeeded")
     measured(
-        f"killed itself in epoch 4 in each of 3 attempts: failed {failed - begun:.1f} s after its first whole "
-        f"epoch, with the signal's name; the next job had succeeded {time.monotonic() - failed:.1f} s later"
+        f"killed itself in epoch 4 in each of 3 attempts: failed {failed - begun:.1f} s after its first "
+        f"whole epoch, with the signal's name; the next job succeeded {time.monotonic() - failed:.1f} s later"
     )
 
 
