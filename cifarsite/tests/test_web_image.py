@@ -93,7 +93,7 @@ def link_packages(names: set[str], target: Path) -> None:
             if ".." in file.parts or file.suffix == ".pyc":
                 continue
             (target / file).parent.mkdir(parents=True, exist_ok=True)
-            (target / file).symlink_to(found.locate_file(file))
+            (target / file).symlink_to(str(found.locate_file(file)))
 
 
 class Image:
@@ -131,8 +131,8 @@ class Image:
 def settings_of_production() -> dict[str, str]:
     """deploy/env.example, its secrets filled in; the services are the test's own."""
     lines = (ROOT / "deploy" / "env.example").read_text().splitlines()
-    named = dict(match.groups() for line in lines if (match := re.match(r"([A-Z0-9_]+)=(.*)", line)))
-    named = {name: value.replace("change-me", secrets.token_urlsafe(48)) for name, value in named.items()}
+    matches = [match for line in lines if (match := re.match(r"([A-Z0-9_]+)=(.*)", line))]
+    named = {match[1]: match[2].replace("change-me", secrets.token_urlsafe(48)) for match in matches}
     for name in ("STORAGE_URL", "S3_ENDPOINT_URL", "EMAIL_URL", "VAR_DIR"):
         del named[name]
     return {**named, "EMAIL_URL": "dummymail://", "ADMIN_USERNAME": "ada"}

@@ -26,4 +26,4 @@ class StumblingFiles(FileSystemStorage):
 
     def _save(self, name: str, content: Any) -> str:
         self._stumble(name)
-        return super()._save(name, content)
+        return str(super()._save(name, content))  # type: ignore[misc]
