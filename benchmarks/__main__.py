@@ -19,9 +19,9 @@ from conftest import postgres_folder
 
 HERE = Path(__file__).parent
 # Seconds to minutes each, on two cores; what is not named here comes after them.
-ORDER = ["intake", "hostile_files", "memory", "start", "uploads", "batch"]
+ORDER = ["intake", "hostile_files", "memory", "start", "workers", "uploads", "batch"]
 # Tens of minutes to hours: only with --all, or when named.
-LONG = ["load", "million"]
+LONG = ["growth", "load", "training", "million"]
 
 
 def benchmarks() -> list[str]:
@@ -43,8 +43,8 @@ def words_of(name: str, quick: bool) -> list[str]:
     more = ["--quick"] if quick else []
     if name == "load" and not quick:
         more = ["600"]
-    if name == "million" and postgres_folder():
-        more += ["--database", "postgres"]
+    if name in ("growth", "million"):
+        more += ["--database", "postgres" if postgres_folder() else "sqlite"]
     return [sys.executable, "-m", f"benchmarks.{name}", *more]
 
 

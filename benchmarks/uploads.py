@@ -195,8 +195,9 @@ def running_site(name: str, folder: Path, clients: int) -> Iterator[SiteSystem]:
             address = stack.enter_context(redis())
             settings |= {"BROKER_URL": f"{address}/0", "CACHE_URL": f"{address}/1"}
         if name == "postgres":
-            (folder / "server").mkdir()
-            base = stack.enter_context(postgres(folder / "server", durable=True))
+            # Not below the others' folder, which the person that PostgreSQL runs as may not enter.
+            server = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cifarsite-postgres-")))
+            base = stack.enter_context(postgres(server, durable=True))
             make_database(base, "site")
             settings["DATABASE_URL"] = f"{base}/site"
         system = SiteSystem(name, folder / name, clients, settings)
