@@ -47,10 +47,13 @@ def slope(found: dict[int, float]) -> float:
 # --- Parts, each in a process of its own with one database ------------------------------------
 
 
-def least(do: Callable[[], object], n: int, server: int) -> float:
+def least(do: Callable[[], object], n: int) -> float:
     """Milliseconds of the processor, the least of ``n`` after one that does not count."""
+    from django.db import connection
+
     found = []
     for _turn in range(n + 1):
+        server = million.server_process(connection)
         busy = million.processor_seconds(server)
         do()
         found.append(million.processor_seconds(server) - busy)
@@ -60,15 +63,14 @@ def least(do: Callable[[], object], n: int, server: int) -> float:
 def measure(n: int, pages: bool) -> dict[str, float]:
     """Milliseconds and bytes of everything that is measured on one site."""
     million.start_django()
-    from django.db import connection
 
+    from classifier import orphans
     from classifier.models import Photo, Prediction, User
     from classifier.recovery import Sweeper
     from classifier.uploads import upload_photo
     from training import leases
 
     person = User.objects.get(username="many")
-    server = million.server_process(connection)
     photo = make_photo(640, 480)
     found: dict[str, float] = {}
 
@@ -85,14 +87,15 @@ def measure(n: int, pages: bool) -> dict[str, float]:
     with_files = Photo.objects.exclude(display="display.jpg").filter(owner=person)
     while with_files.count() < 2 * CLAIMED:
         upload_photo(person, io.BytesIO(photo), filename="new.jpg")
-    found["claim of 64 photos, and giving them back"] = least(claim, n, server)
+    found["claim of 64 photos, and giving them back"] = least(claim, n)
     found["upload of a photo (its own process's share)"] = least(
-        lambda: upload_photo(person, io.BytesIO(photo), filename="new.jpg"), n, server
+        lambda: upload_photo(person, io.BytesIO(photo), filename="new.jpg"), n
     )
     sweeper = Sweeper()
-    # The first pass looks at the files too, which these photos have none of; so do one in an hour.
-    sweeper._removes_from = time.monotonic() + 3_600
-    found["pass of the sweeper"] = least(sweeper.sweep, n, server)
+    # One pass in an hour looks at files, which these photos have none of, and at what is to expire.
+    sweeper._looked_at = orphans.part_of(time.time())
+    sweeper._expires_from = time.monotonic() + 3_600
+    found["pass of the sweeper"] = least(sweeper.sweep, n)
     if pages:
         for name, times in million.measure(Photo.objects.count(), n, "").items():
             if name in PAGES:
@@ -143,14 +146,12 @@ def add_people(people: int) -> None:
 def people_pages(n: int) -> dict[str, float]:
     """The administration's list of people, and the pages of one of them."""
     million.start_django()
-    from django.db import connection
     from django.test import Client
 
     from classifier.models import User
 
     client = Client()
     client.force_login(User.objects.get(username="many"))
-    server = million.server_process(connection)
     addresses = {
         "admin: people": "/admin/classifier/user/",
         "admin: people, by name": "/admin/classifier/user/?q=person5",
@@ -161,7 +162,7 @@ def people_pages(n: int) -> dict[str, float]:
     for name, address in addresses.items():
         if client.get(address).status_code != 200:
             raise SystemExit(f"{address} does not answer.")
-        found[f"page: {name}"] = least(partial(client.get, address), n, server)
+        found[f"page: {name}"] = least(partial(client.get, address), n)
     return found
 
 
