@@ -29,6 +29,7 @@ import psycopg
 
 from benchmarks import results
 from benchmarks.million import make_database, postgres
+from benchmarks.process_tree import processor_seconds
 from cifarsite.tests.faults.servers import Redis
 from cifarsite.tests.hosts import WORKER, Host
 
@@ -145,7 +146,7 @@ def start_worker(host: Host, number: int, way: str) -> subprocess.Popen[bytes]:
 def turn(host: Host, redis: Redis, workers: int, way: str) -> dict[str, Any]:
     """All photos through so many workers, which are started for it and ended after it."""
     processes = [start_worker(host, number + 1, way) for number in range(workers)]
-    time.sleep(3)  # the processes that the workers fork load the model
+    settle(processes)
     asked = host.ask(ASK)
     with psycopg.connect(host.environment["DATABASE_URL"], autocommit=True) as database:
         while database.execute(LEFT).fetchone() != (0,):
@@ -158,6 +159,17 @@ def turn(host: Host, redis: Redis, workers: int, way: str) -> dict[str, Any]:
     empty(redis)
     seconds = found["last"] - asked
     return {"seconds": round(seconds, 2), "photos_per_s": round(found["done"] / seconds, 2), **found}
+
+
+def settle(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Until the processes that the workers forked have loaded the model, and nothing more happens."""
+    for _look in range(100):
+        before = [processor_seconds(process.pid).total() for process in processes]
+        time.sleep(3)
+        after = [processor_seconds(process.pid).total() for process in processes]
+        if all(new - old < 0.2 for old, new in zip(before, after, strict=True)):
+            return
+    raise SystemExit("The workers do not come to rest: see that nothing else runs here.")
 
 
 def empty(redis: Redis) -> None:
