@@ -389,7 +389,7 @@ if one_of("BROKER_URL", BROKER_URL, ("filesystem", "redis", "rediss")) == "files
         "processed_folder": str(_folder / "processed"),
         "control_folder": str(_folder / "control"),
         "store_processed": False,
-        "polling_interval": 0.1,
+        "polling_interval": 0.05,
     }
 else:
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}

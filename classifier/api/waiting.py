@@ -1,4 +1,4 @@
-"""Wait for answers without holding a database connection, and never with all web threads at once."""
+"""Wait for answers without holding a database connection for long, and never with all web threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from django.db import connection
 from classifier.models import Prediction
 
 # Seconds between two looks: quick at first, since most answers come at once.
-FIRST_LOOK, LAST_LOOK = 0.05, 0.5
+FIRST_LOOK, LAST_LOOK, SLOWER = 0.02, 0.5, 1.3
+# A connection is given back for longer pauses only: to make one costs more than to hold it.
+HELD_SECONDS = 0.1
 seats = threading.BoundedSemaphore(settings.API_MAX_WAITING)
 
 
@@ -34,10 +36,10 @@ def wait_for_answers(photos: Collection[UUID], seconds: float) -> bool:
             left = end - time.monotonic()
             if left <= 0:
                 return False
-            if not connection.in_atomic_block:
+            if pause > HELD_SECONDS and not connection.in_atomic_block:
                 connection.close()
             time.sleep(min(pause, left))
-            pause = min(pause * 1.5, LAST_LOOK)
+            pause = min(pause * SLOWER, LAST_LOOK)
         return True
     finally:
         seats.release()
