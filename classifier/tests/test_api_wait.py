@@ -66,17 +66,20 @@ class WaitWithAWorkerTests(TransactionTestCase):
         self.assertEqual(response.status_code, 200, response.content)
         self.assertEqual(response.json()["photos"][0]["prediction"]["label"], "cat")
 
-    def test_it_holds_no_connection_between_two_looks(self) -> None:
+    def test_it_holds_no_connection_through_a_long_pause(self) -> None:
         photo = Photo.objects.create(owner=self.alice, filename="x", width=1, height=1, size=1)
         photo.predictions.create(
             owner=self.alice, photo_created_at=photo.created_at, preprocessing="", input_sha256=""
         )
-        states = []
+        pauses: list[tuple[bool, bool]] = []
 
-        def note(_seconds: float) -> None:
-            states.append(connections["default"].connection is None)
-            raise InterruptedError
+        def note(seconds: float) -> None:
+            given_back = connections["default"].connection is None
+            pauses.append((seconds > waiting.HELD_SECONDS, given_back))
+            if len(pauses) == 12:
+                raise InterruptedError
 
         with mock.patch("time.sleep", note), self.assertRaises(InterruptedError):
             waiting.wait_for_answers([photo.pk], 30)
-        self.assertEqual(states, [True])
+        self.assertEqual({is_long for is_long, _ in pauses}, {True, False})
+        self.assertTrue(all(is_long == given_back for is_long, given_back in pauses), pauses)
