@@ -12,8 +12,8 @@ from django.db import connection
 
 from classifier.models import Prediction
 
-# Seconds between two looks: quick at first, since most answers come at once.
-FIRST_LOOK, LAST_LOOK, SLOWER = 0.02, 0.5, 1.3
+# Seconds between two looks: a share of the time waited so far, since most answers come at once.
+SHORTEST, SHARE, LONGEST = 0.01, 0.3, 0.5
 # A connection is given back for longer pauses only: to make one costs more than to hold it.
 HELD_SECONDS = 0.1
 seats = threading.BoundedSemaphore(settings.API_MAX_WAITING)
@@ -31,15 +31,16 @@ def wait_for_answers(photos: Collection[UUID], seconds: float) -> bool:
         return _all_in(photos)
     try:
         end = time.monotonic() + seconds
-        pause = FIRST_LOOK
+        waited = 0.0
         while not _all_in(photos):
             left = end - time.monotonic()
             if left <= 0:
                 return False
+            pause = min(max(SHORTEST, SHARE * waited), LONGEST)
             if pause > HELD_SECONDS and not connection.in_atomic_block:
                 connection.close()
             time.sleep(min(pause, left))
-            pause = min(pause * SLOWER, LAST_LOOK)
+            waited += pause
         return True
     finally:
         seats.release()

@@ -76,7 +76,7 @@ class WaitWithAWorkerTests(TransactionTestCase):
         def note(seconds: float) -> None:
             given_back = connections["default"].connection is None
             pauses.append((seconds > waiting.HELD_SECONDS, given_back))
-            if len(pauses) == 12:
+            if len(pauses) == 20:
                 raise InterruptedError
 
         with mock.patch("time.sleep", note), self.assertRaises(InterruptedError):
