@@ -35,6 +35,8 @@ from training.engine.verdict import Judge
 CARD_FORMAT = 1
 # The split is a property of the data, not of a run: every run of a recipe has the same one.
 SPLIT_SEED = 0
+# Arrays of so many weights, nearly all of a file, are kept with fewer bits.
+LARGE, SIGNIFICANT_BITS = 2_000, 8
 
 
 @dataclass(frozen=True)
@@ -162,11 +164,10 @@ def judge_and_measure(
 
 
 def saved(model: keras.Model) -> bytes:
-    """The model as a ``.keras`` file, without the optimizer's state, weights rounded to float16.
+    """The model as a ``.keras`` file, without the optimizer's state, weights rounded to few bits.
 
-    They stay float32 arrays, so any Keras loads the file; packed, their zeros take no room (bzip2
-    makes a fifth less of them than deflate). A model that was trained in mixed precision computes
-    in float32 from here on, on any host.
+    They stay float32 arrays, so any Keras loads the file; packed, their zeros take no room. A model
+    that was trained in mixed precision computes in float32 from here on, on any host.
     """
     # Not clone_model, which would keep the optimizer's config: loading would need its class.
     policy = keras.mixed_precision.dtype_policy()
@@ -180,9 +181,12 @@ def saved(model: keras.Model) -> bytes:
         path = Path(folder) / "model.keras"
         bare.save(path)
         packed = io.BytesIO()
-        with zipfile.ZipFile(path) as stored, zipfile.ZipFile(packed, "w", zipfile.ZIP_BZIP2) as compressed:
+        with (
+            zipfile.ZipFile(path) as stored,
+            zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as compressed,
+        ):
             for entry in stored.infolist():
-                compressed.writestr(zipfile.ZipInfo(entry.filename), stored.read(entry), zipfile.ZIP_BZIP2)
+                compressed.writestr(zipfile.ZipInfo(entry.filename), stored.read(entry), zipfile.ZIP_DEFLATED)
     return packed.getvalue()
 
 
@@ -196,12 +200,18 @@ def in_float32(config: Any) -> Any:
 
 
 def rounded(weight: NDArray[Any]) -> NDArray[Any]:
-    """The nearest float16, as the weight's own dtype; what float16 cannot hold stays as it is."""
+    """The nearest float16, and of a large array the nearest of 8 significant bits, in its own dtype.
+
+    What float16 cannot hold stays as it is.
+    """
     if weight.dtype != np.float32:
         return weight
     with np.errstate(over="ignore"):
         half = weight.astype(np.float16).astype(np.float32)
-    return np.where(np.isfinite(half), half, weight)
+    if weight.size >= LARGE:
+        mantissa, exponent = np.frexp(half)
+        half = np.ldexp(np.rint(mantissa * 2**SIGNIFICANT_BITS) / 2**SIGNIFICANT_BITS, exponent)
+    return np.where(np.isfinite(half), half, weight).astype(np.float32)
 
 
 def layer_table(model: keras.Model) -> list[dict[str, Any]]:

@@ -82,3 +82,12 @@ def test_rounding_keeps_what_float16_cannot_hold():
     assert kept[1] == 1e6
     np.testing.assert_allclose(kept, weight, rtol=1e-3)
     assert kept.dtype == np.float32
+
+
+def test_large_arrays_are_kept_with_eight_significant_bits():
+    weight = np.random.default_rng(0).normal(size=(50, 50)).astype(np.float32)
+    kept = rounded(weight)
+    np.testing.assert_allclose(kept, weight, rtol=1.15 * 2**-8, atol=1e-7)  # rounded twice
+    assert (rounded(kept) == kept).all()
+    assert kept.dtype == np.float32
+    assert not (kept.view(np.uint32) & 0xFFFF).any()  # the lower half of each is zero: it packs well
