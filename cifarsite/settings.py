@@ -281,8 +281,8 @@ BATCH_MAX_UNPACKED_MB = number("BATCH_MAX_UNPACKED_MB", 20_480, 1)
 # How many photos may wait for a model; more are refused with 503 and 'try again', so that what was
 # accepted is answered soon. Photos of archives do not count.
 MAX_WAITING_PHOTOS = number("MAX_WAITING_PHOTOS", 5_000, 1)
-# How many uploads one web process, of eight threads, takes in at a time; the next get 503 at once.
-UPLOADS_AT_ONCE = number("UPLOADS_AT_ONCE", 6, 1)
+# How many uploads one web process, of 24 threads, takes in at a time; the next get 503 at once.
+UPLOADS_AT_ONCE = number("UPLOADS_AT_ONCE", 8, 1)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 FILE_UPLOAD_TEMP_DIR = None
@@ -294,8 +294,8 @@ FILE_UPLOAD_TEMP_DIR = None
 API_RATE_BURST = number("API_RATE_BURST", 300, 1)
 # The same for a day.
 API_RATE_SUSTAINED = number("API_RATE_SUSTAINED", 20_000, 1)
-# How many requests of one web process may wait for answers at a time, of its eight threads.
-API_MAX_WAITING = number("API_MAX_WAITING", 4, 1)
+# How many requests of one web process may wait for answers at a time, of its 24 threads.
+API_MAX_WAITING = number("API_MAX_WAITING", 12, 1)
 # Origins, such as https://example.org, whose pages may call the API with a token. None: no page may.
 CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
 CORS_URLS_REGEX = r"^/api/v1/"

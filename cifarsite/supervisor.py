@@ -37,7 +37,7 @@ WELL_AFTER = 60
 def commands(port: int) -> dict[str, list[str]]:
     """What runs side by side, by name; `web` is what people reach."""
     web = [sys.executable, "-m", "gunicorn", "cifarsite.wsgi", "--bind", f"127.0.0.1:{port}"]
-    web += ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--timeout", "60"]
+    web += ["--worker-class", "gthread", "--workers", "2", "--threads", "24", "--timeout", "60"]
     web += ["--graceful-timeout", "10", "--log-level", "warning", "--no-control-socket", "--preload"]
     # Longer than programs usually keep a connection for the next request (5 s): one that the server
     # closes at that moment is reset.

@@ -28,7 +28,7 @@ from classifier.models import Photo, Prediction
 from training import heartbeat, leases, metrics, model_store
 from training.engine.data import CLASS_NAMES
 from training.engine.preprocessing import to_array
-from training.messages import publish
+from training.messages import publish, publish_unless_one_waits
 from training.models import ModelVersion
 from training.storage import StorageAway
 
@@ -44,9 +44,16 @@ MOST_ANSWERS = 50
 # Photos of batches in one go within so many seconds of a single photo; a size the model has compiled.
 BULK_BATCH = 8
 LATELY_SECONDS = 30.0
+# What an answer writes into its row.
+ANSWER = (
+    *("status", "model", "probabilities", "label", "confidence"),
+    *("verdict", "receipt", "seconds", "finished_at"),
+)
 _interactive_at = -LATELY_SECONDS
 # What each worker of this process last said is wrong with it.
 _reported: dict[str, str] = {}
+# Written out: only a condition that it can read lets SQLite use the small index of open rows.
+OPEN = "classifier_prediction.status IN ('queued', 'running')"
 LOST = "The worker was lost %d times while it looked at this photo. Ask again, or try another photo."
 
 
@@ -112,8 +119,10 @@ def ask_again(photo: Photo, crop: Crop | None = None) -> Prediction:
 
 def wake(priority: int = Prediction.Priority.INTERACTIVE) -> None:
     """Tell a worker to look; a lost message is made good by the sweeper."""
-    bulk = priority == Prediction.Priority.BULK
-    publish("classifier.tasks.predict_bulk" if bulk else "classifier.tasks.predict")
+    if priority == Prediction.Priority.BULK:
+        publish("classifier.tasks.predict_bulk")
+    else:
+        publish_unless_one_waits("classifier.tasks.predict", "predict")
 
 
 def predict_pending(worker: str, between: Callable[[], object] = lambda: None) -> int:
@@ -153,14 +162,18 @@ def predict_pending(worker: str, between: Callable[[], object] = lambda: None) -
 
 def open_rows(priority: int) -> QuerySet[Prediction]:
     """Rows that wait or run, oldest first."""
-    # Written out: only a condition that it can read lets SQLite use the small index of open rows.
-    written = "classifier_prediction.status IN ('queued', 'running')"
-    return Prediction.objects.extra(where=[written]).filter(priority=priority).order_by("id")  # noqa: S610
+    return Prediction.objects.extra(where=[OPEN]).filter(priority=priority).order_by("id")  # noqa: S610
 
 
 def waiting(priority: int, most: int) -> int:
     """How many photos have no answer yet, counted up to ``most``."""
     return open_rows(priority)[:most].count()
+
+
+def is_crowded(priority: int) -> bool:
+    """As many photos wait as may."""
+    most = settings.MAX_WAITING_PHOTOS
+    return open_rows(priority)[most - 1 : most].exists()
 
 
 def waiting_since(priority: int) -> datetime | None:
@@ -224,7 +237,7 @@ def _earlier() -> Iterator[ModelVersion]:
 
 def claimable() -> QuerySet[Prediction]:
     """Waiting rows, and running ones whose owner is gone."""
-    return Prediction.objects.filter(
+    return Prediction.objects.extra(where=[OPEN]).filter(  # noqa: S610
         Q(status=Status.QUEUED) | Q(status=Status.RUNNING) & leases.lease_expired(),
         attempt__lt=settings.MAX_ATTEMPTS,
     )
@@ -255,14 +268,16 @@ def wake_for(rows: QuerySet[Prediction]) -> int:
 
 def _answer(rows: list[Prediction], champion: ModelVersion, predictor: Predictor) -> None:
     """Run claimed rows through the model together and store each answer if it is still ours."""
-    photos = Photo.objects.in_bulk([row.photo_id for row in rows])
+    wanted = champion.preprocessing
+    photos = Photo.objects.in_bulk([row.photo_id for row in rows if row.preprocessing != wanted])
     started = time.perf_counter()
     arrays, readable, preprocessed = [], [], []
     for row in rows:
         asked = row.preprocessing
         try:
-            row.photo = photos[row.photo_id]
-            arrays.append(_input_array(row, champion.preprocessing))
+            if asked != wanted:
+                row.photo = photos[row.photo_id]
+            arrays.append(_input_array(row, wanted))
             readable.append(row)
             preprocessed.append(asked)
         except StorageAway:
@@ -287,14 +302,11 @@ def _answer(rows: list[Prediction], champion: ModelVersion, predictor: Predictor
         row.receipt = answers.receipt(number)
         row.seconds = seconds
         row.finished_at = now
-    # What is the same for all goes into one plain UPDATE, and after the rest, since it ends the claim.
-    alike = {name: getattr(readable[0], name) for name in ("status", "model", "seconds", "finished_at")}
-    fields = ["probabilities", "label", "confidence", "verdict", "receipt"]
+    fields = [*ANSWER]
     if any(row.preprocessing != asked for row, asked in zip(readable, preprocessed, strict=True)):
         fields += ["input", "input_sha256", "preprocessing"]
     with transaction.atomic():
-        written = _open_of(rows).bulk_update(readable, fields)
-        _open_of(rows).filter(pk__in=[row.pk for row in readable]).update(**alike)
+        written = leases.write(readable, fields, while_status=Status.RUNNING)
         _renew([row for row in readable if not row.is_current])
         day_counts.mark((row.owner_id, row.photo_created_at) for row in readable)
     if written == len(readable):  # else they are another worker's, who tells of them

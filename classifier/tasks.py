@@ -33,7 +33,10 @@ def predict_bulk(self: Any) -> int:
 
 @shared_task(bind=True)
 def explain(self: Any) -> int:
-    return explanations.explain_pending(self.request.hostname)
+    worker = self.request.hostname
+    # Each message of this queue stands for one about photos too: see ``publish_unless_one_waits``.
+    predictions.predict_pending(worker)
+    return explanations.explain_pending(worker)
 
 
 @shared_task(bind=True)

@@ -17,7 +17,7 @@ from classifier.decoder import DecoderUnavailable, check_isolated
 from classifier.image_checks import CheckedImage, ImageRefused
 from classifier.models import Photo, Prediction, User, display_path, input_path, thumbnail_path
 from classifier.names import note_words
-from classifier.predictions import request_prediction, waiting
+from classifier.predictions import is_crowded, request_prediction
 from classifier.stored_files import remove_files
 from training import metrics
 from training.model_store import live_preprocessing
@@ -86,7 +86,7 @@ def refuse_overload(priority: Prediction.Priority) -> None:
     Raises:
         ImageRefused: as many photos wait as may.
     """
-    if waiting(priority, settings.MAX_WAITING_PHOTOS) >= settings.MAX_WAITING_PHOTOS:
+    if is_crowded(priority):
         raise ImageRefused("busy", CROWDED)
 
 

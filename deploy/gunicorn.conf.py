@@ -9,7 +9,7 @@ bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("WEB_PROCESSES", "2"))
 worker_class = "gthread"
 # UPLOADS_AT_ONCE and API_MAX_WAITING are shares of these.
-threads = 8
+threads = 24
 # What waits longer than these lines is better off with another host, or with an honest error.
 backlog = 256
 timeout = 60

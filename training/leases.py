@@ -7,8 +7,9 @@ through ``owned``, so a worker that was frozen past its lease and came back chan
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -70,6 +71,38 @@ def owned(row: Row) -> QuerySet[Row]:
     manager = type(row)._default_manager
     owned_rows: QuerySet[Row] = manager.filter(pk=row.pk, claim=row.claim)
     return owned_rows
+
+
+def write(rows: Sequence[Leased], fields: Sequence[str], *, while_status: str) -> int:
+    """Store these fields of rows of one claim, each row as long as it is still its owner's.
+
+    One statement for all: Django's ``bulk_update`` takes longer to write its own than the database to run it.
+
+    Returns:
+        How many rows it was.
+    """
+    meta = type(rows[0])._meta
+    of: dict[str, Any] = {name: meta.get_field(name) for name in (*fields, "id", "claim", "status")}
+
+    def prepared(name: str, value: object) -> Any:
+        return of[name].get_db_prep_save(value, connection)
+
+    quote = connection.ops.quote_name
+    columns = ", ".join(f"{quote(of[name].column)} = %s" for name in fields)
+    statement = (
+        f"UPDATE {quote(meta.db_table)} SET {columns} "  # noqa: S608 (names of columns alone)
+        "WHERE id = %s AND claim = %s AND status = %s"
+    )
+    values = [
+        [
+            *(prepared(name, getattr(row, of[name].attname)) for name in fields),
+            *(prepared("id", row.pk), prepared("claim", row.claim), prepared("status", while_status)),
+        ]
+        for row in rows
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(statement, values)
+        return int(cursor.rowcount)
 
 
 def renew(row: Leased) -> bool:

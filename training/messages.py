@@ -2,8 +2,11 @@
 
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 
 from celery import current_app
+from kombu.exceptions import ChannelError
 
 logger = logging.getLogger(__name__)
 
@@ -18,11 +21,38 @@ def publish(task: str, *args: object) -> bool:
 
     The sweeper publishes again, so nobody has to act on False.
     """
+    return _attempt(task, partial(current_app.send_task, task, args=args, ignore_result=True))
+
+
+def publish_unless_one_waits(task: str, queue: str) -> bool:
+    """Send a message, unless one that no worker has taken yet stands in its queue.
+
+    For a queue all of whose tasks look for the same rows: whoever takes that message looks after this
+    moment, and finds what is committed by now. So a worker that is at work for a while is not sent one
+    message a photo, each of which would cost it as much as a photo.
+    """
+
+    def send() -> None:
+        if not _stands_in(queue):
+            current_app.send_task(task, ignore_result=True)
+
+    return _attempt(task, send)
+
+
+def _stands_in(queue: str) -> bool:
+    with current_app.producer_pool.acquire(block=True) as producer:
+        try:
+            return bool(producer.channel.queue_declare(queue, passive=True).message_count)
+        except ChannelError:  # there is no such queue: where it is empty, with Redis
+            return False
+
+
+def _attempt(task: str, send: Callable[[], object]) -> bool:
     global _silent_until
     if time.monotonic() < _silent_until:
         return False
     try:
-        current_app.send_task(task, args=args, ignore_result=True)
+        send()
     except Exception as error:  # each transport has errors of its own
         _silent_until = time.monotonic() + SILENT_SECONDS
         logger.warning("%s could not be published (%s); the sweeper will.", task, error)

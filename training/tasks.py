@@ -8,6 +8,7 @@ from celery import shared_task
 from celery.signals import worker_ready
 
 from training import heartbeat, jobs, model_store, runner, trial
+from training.messages import publish
 from training.models import ModelVersion
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ def change_over() -> None:
     champion = model_store.champion()
     if champion:
         model_store.predictor(champion)
+    # Its message may have stood where one about photos was therefore not sent.
+    publish("classifier.tasks.predict")
 
 
 @worker_ready.connect

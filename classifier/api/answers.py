@@ -25,6 +25,16 @@ PhotoStatus = Literal["queued", "done", "failed"]
 Nothing = Literal[""]
 
 
+# All that ``photo_answer`` reads, so that a query for it need not bring more.
+SHOWN = (
+    *("photo_id", "status", "owner_says", "error_code", "error_detail"),
+    *("label", "confidence", "verdict", "probabilities", "seconds"),
+    *("receipt", "crop", "preprocessing", "input_sha256", "finished_at"),
+    *("model__name", "model__sha256"),
+)
+SHOWN_OF_PHOTO = ("photo__filename", "photo__created_at")
+
+
 def as_day(text: str) -> str:
     if text and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         raise ValueError(_("Expected a day such as 2026-01-31"))
@@ -166,10 +176,10 @@ class CorrectionBody(Schema):
 
 
 def photo_answer(request: HttpRequest, prediction: Prediction) -> dict[str, Any]:
-    """A photo as JSON; ``prediction`` with its photo, model and the person's corrections loaded."""
+    """A photo as JSON; ``prediction`` with its photo, its model and its owner's corrections loaded."""
     photo = prediction.photo
     done, failed = (prediction.status == s for s in (Prediction.Status.DONE, Prediction.Status.FAILED))
-    corrections = list(photo.corrections.all())
+    corrections = list(photo.corrections.all()) if prediction.owner_says else []
     return {
         "id": str(photo.pk),
         "filename": photo.filename,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.translation import gettext as _
 from ninja import Router, Status
@@ -16,6 +17,8 @@ from ninja.params.functions import File, Header, Path, Query
 
 from classifier import audit, history
 from classifier.api.answers import (
+    SHOWN,
+    SHOWN_OF_PHOTO,
     AskBody,
     CorrectionBody,
     Day,
@@ -35,7 +38,7 @@ from classifier.crops import CropRefused, read_crop
 from classifier.idempotency import fingerprint, once
 from classifier.image_checks import ImageRefused
 from classifier.media import serve
-from classifier.models import Correction, Prediction, User
+from classifier.models import Correction, Photo, Prediction, User
 from classifier.predictions import AskedTooOften, ask_again
 from classifier.uploads import upload_photo
 from training.problems import Problem, problems
@@ -152,9 +155,10 @@ def list_photos(
     if status:
         rows = rows.filter(status__in=STATUSES[status])
     try:
-        page = history.page(with_corrections(rows, person), cursor, limit)
+        page = history.page(rows.only(*SHOWN, *SHOWN_OF_PHOTO, "photo_created_at"), cursor, limit)
     except history.BadCursor as error:
         raise Problem(400, "bad_cursor", _("This cursor is damaged: begin with the first page.")) from error
+    load_corrections(page.items, person)
     return {
         "photos": [photo_answer(request, row) for row in page.items],
         "next_cursor": page.next_cursor or None,
@@ -171,7 +175,7 @@ def list_photos(
 def get_photo(request: HttpRequest, photo_id: PhotoId) -> Any:
     """A photo and the answer to it. Scope `read`."""
     person = person_of(request, "read")
-    return photo_answer(request, find(person, photo_id))
+    return show(request, person, photo_id)
 
 
 @photos.delete(
@@ -229,7 +233,7 @@ def correct_photo(request: HttpRequest, body: CorrectionBody, photo_id: PhotoId)
     """Say what is really in it; a later correction replaces an earlier one. Scope `predict`."""
     person = person_of(request, "predict")
     correct(find(person, photo_id).photo, by=person, label=body.label)
-    return photo_answer(request, find(person, photo_id))
+    return show(request, person, photo_id)
 
 
 @photos.post(
@@ -252,21 +256,32 @@ def ask_about_photo(request: HttpRequest, body: AskBody, photo_id: PhotoId) -> A
         raise Problem(400, "bad_crop", error.detail) from error
     except AskedTooOften as error:
         raise Problem(409, "asked_too_often", str(error)) from error
-    return Status(202, photo_answer(request, find(person, photo_id)))
+    return Status(202, show(request, person, photo_id))
 
 
-def with_corrections(rows: QuerySet[Prediction], person: User) -> QuerySet[Prediction]:
+def load_corrections(rows: Iterable[Prediction], person: User) -> None:
+    """Asked for only where the owner said something."""
+    photos = [row.photo for row in rows if row.owner_says]
     mine = Correction.objects.filter(by=person)
-    return rows.prefetch_related(Prefetch("photo__corrections", queryset=mine))
+    prefetch_related_objects(photos, Prefetch("corrections", queryset=mine))
 
 
 def find(person: User, photo_id: UUID) -> Prediction:
     """The present answer to one of a person's own photos; a 404 otherwise."""
-    rows = history.history(person).filter(photo_id=photo_id)
-    found = with_corrections(rows, person).first()
+    found = history.history(person).filter(photo_id=photo_id).order_by().first()
     if found is None:
         raise no_photo()
     return found
+
+
+def show(request: HttpRequest, person: User, photo_id: UUID) -> dict[str, Any]:
+    """One of a person's own photos as JSON; a 404 where there is none."""
+    rows = history.history(person).filter(photo_id=photo_id)
+    found = rows.only(*SHOWN, *SHOWN_OF_PHOTO).order_by()[:1]
+    if not found:
+        raise no_photo()
+    load_corrections(found, person)
+    return photo_answer(request, found[0])
 
 
 def refuse_text(request: HttpRequest, *names: str) -> None:
@@ -285,11 +300,12 @@ def _upload(
     request: HttpRequest, person: User, files: list[UploadedFile], wait: int
 ) -> tuple[int, dict[str, Any]]:
     """Take each file, wait if asked to, and say what became of each."""
-    accepted: list[UUID] = []
+    accepted: dict[UUID, Photo] = {}
     refused = []
     for file in files:
         try:
-            accepted.append(upload_photo(person, file).pk)  # type: ignore[arg-type]
+            photo = upload_photo(person, file)  # type: ignore[arg-type]
+            accepted[photo.pk] = photo
         except ImageRefused as error:
             audit.record_refusal("upload_refused", by=person, detail=error.code, request=request)
             refused.append({"filename": file.name or "", "code": error.code, "detail": str(error.detail)})
@@ -298,8 +314,13 @@ def _upload(
         status = STATUS_OF.get(code, 400)
         headers = {"Retry-After": "60"} if status == 503 else None
         raise Problem(status, code, detail, headers=headers, photos=[], errors=refused)
-    all_in = wait > 0 and wait_for_answers(accepted, wait)
-    rows = with_corrections(history.history(person).filter(photo_id__in=accepted), person)
-    found = {row.photo_id: photo_answer(request, row) for row in rows}
+    wait_for_answers(accepted, wait)
+    rows = Prediction.objects.filter(photo_id__in=accepted, is_current=True, photo__deleted_at=None)
+    found = {row.photo_id: row for row in rows.select_related("model").only(*SHOWN).order_by()}
+    for row in found.values():
+        row.photo = accepted[row.photo_id]
     shown = [found[pk] for pk in accepted if pk in found]
-    return (200 if all_in else 202), {"photos": shown, "errors": refused}
+    load_corrections(shown, person)
+    all_in = wait > 0 and all(row.is_over for row in shown)
+    photos = [photo_answer(request, row) for row in shown]
+    return (200 if all_in else 202), {"photos": photos, "errors": refused}

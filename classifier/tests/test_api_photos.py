@@ -12,6 +12,7 @@ from PIL import Image
 
 from cifarsite.test import ApiTestCase, answer, image_file
 from classifier import uploads
+from classifier.corrections import correct
 from classifier.decoder import DecoderUnavailable
 from classifier.models import Prediction
 from training.engine.data import CLASS_NAMES
@@ -176,13 +177,30 @@ class ListTests(ApiTestCase):
         for number in range(2):
             self.upload(name=f"{number}.jpg")
         self.call("get", "photos")
-        # The token and its owner, the rates, the page, the corrections.
-        with self.assertNumQueries(4):
+        # The token and its owner, the rates, the page.
+        with self.assertNumQueries(3):
             self.call("get", "photos")
         for number in range(8):
-            self.upload(name=f"more-{number}.jpg")
+            photo = self.upload(name=f"more-{number}.jpg")
+            answer(photo)
+            if number % 2:
+                correct(photo, by=self.alice, label="ship")
+        # And what the owner said, where anything was said.
         with self.assertNumQueries(4):
-            self.assertEqual(len(self.call("get", "photos").json()["photos"]), 10)
+            shown = self.call("get", "photos").json()["photos"]
+        said = [photo["correction"] for photo in shown]
+        self.assertEqual(said, ["ship", None] * 4 + [None, None])
+
+    def test_a_look_at_one_photo_is_a_query(self) -> None:
+        photo = self.upload()
+        answer(photo)
+        self.call("get", f"photos/{photo.pk}")
+        # Beside the token and the rates.
+        with self.assertNumQueries(3):
+            self.call("get", f"photos/{photo.pk}")
+        correct(photo, by=self.alice, label="ship")
+        with self.assertNumQueries(4):
+            self.assertEqual(self.call("get", f"photos/{photo.pk}").json()["correction"], "ship")
 
 
 def named(name: str, content: bytes) -> BytesIO:
