@@ -163,7 +163,8 @@ class _State(keras.callbacks.Callback):  # type: ignore[misc]
         ):
             for variable, array in zip(variables, arrays, strict=True):
                 variable.assign(array)
-        self.best, self.average = groups["best"], groups["average"]
+        self.best = groups["best"] or self.model.get_weights()
+        self.average = groups["average"]
         self.history_ = checkpoint.note["history"]
         return checkpoint.epoch
 
@@ -214,7 +215,8 @@ class _State(keras.callbacks.Callback):  # type: ignore[misc]
         groups = {
             "model": [v.numpy() for v in self.model.variables],
             "optimizer": [v.numpy() for v in self.model.optimizer.variables],
-            "best": self.best,
+            # Not twice where this epoch is the best one: writing takes the run's time.
+            "best": [] if self.best_epoch == epoch else self.best,
             "average": self.average,
         }
         arrays = {f"{name}/{i:04d}": a for name, group in groups.items() for i, a in enumerate(group)}
