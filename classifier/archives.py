@@ -168,6 +168,10 @@ class Archive:
             is_zip = file.read(2) == b"PK"
             raise ArchiveRefused("archive_damaged" if is_zip else "not_an_archive") from error
 
+    def reopen(self, file: Any) -> None:
+        """Go on with another open file of the same archive: its directory is not read again."""
+        self._file.file = file
+
     def entries(self) -> list[Entry]:
         """All files; folders, and what macOS and Windows add by themselves, are left out.
 
@@ -251,21 +255,21 @@ class _Counted:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self.file = file
         self.consumed = 0
 
     def read(self, size: int = -1) -> bytes:
-        content = self._file.read(DIRECTORY_BYTES + 1 if size < 0 else min(size, DIRECTORY_BYTES + 1))
+        content = self.file.read(DIRECTORY_BYTES + 1 if size < 0 else min(size, DIRECTORY_BYTES + 1))
         if len(content) > DIRECTORY_BYTES:
             raise ArchiveRefused("too_many_entries", limit=settings.BATCH_MAX_FILES)
         self.consumed += len(content)
         return content
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        return self.file.seek(offset, whence)
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self.file.tell()
 
     def seekable(self) -> bool:
         return True

@@ -61,25 +61,17 @@ class AskedTooOften(Exception):
     """The photo has as many answers as it may have; the message says what to do."""
 
 
-def request_prediction(
-    photo: Photo, prediction: Prediction, *, is_first: bool = False, wake_worker: bool = True
-) -> None:
-    """Save a pending prediction as the photo's present one, and wake a worker on commit.
-
-    Args:
-        is_first: the photo is new, so that there is nothing to look for.
-    """
+def request_prediction(photo: Photo, prediction: Prediction) -> None:
+    """Save a pending prediction as the photo's present one, and wake a worker on commit."""
     prediction.photo_created_at = photo.created_at
     with transaction.atomic(savepoint=False):
-        if not is_first:
-            former = photo.predictions.filter(is_current=True)
-            prediction.owner_says = former.values_list("owner_says", flat=True).first() or ""
-            former.update(is_current=False)
+        former = photo.predictions.filter(is_current=True)
+        prediction.owner_says = former.values_list("owner_says", flat=True).first() or ""
+        former.update(is_current=False)
         prediction.photo = photo
         prediction.save()
         day_counts.mark([(prediction.owner_id, photo.created_at)])
-        if wake_worker:
-            transaction.on_commit(partial(wake, prediction.priority))
+        transaction.on_commit(partial(wake, prediction.priority))
 
 
 def ask_again(photo: Photo, crop: Crop | None = None) -> Prediction:

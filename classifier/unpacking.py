@@ -1,6 +1,6 @@
 """What workers do with archives: claim a few entries, store each as a photo, answer, look again.
 
-Each entry is committed by itself together with its photo, so whatever stops in between, the
+A few entries are committed at once, each together with its photo, so whatever stops in between, the
 next worker goes on with the first entry that has none. Several workers share one archive.
 """
 
@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import random
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q, QuerySet, Sum
 from django.utils import translation
 from django.utils.translation import gettext as _
@@ -28,8 +29,8 @@ from classifier.archives import Archive, ArchiveRefused, EntryRefused, archive_l
 from classifier.batches import finish_if_over, wake_unpacking
 from classifier.decoder import CHILDREN, check_isolated
 from classifier.image_checks import CheckedImage, ImageRefused
-from classifier.models import Batch, BatchItem, Photo, Prediction
-from classifier.uploads import clean_filename, store_photo
+from classifier.models import Batch, BatchItem, Prediction
+from classifier.uploads import add_rows, clean_filename, files_of, remove_new, write_files
 from training import leases, metrics
 from training.model_store import live_preprocessing
 from training.storage import StorageAway
@@ -41,16 +42,16 @@ Status = BatchItem.Status
 # this size. A second or two of work; where it takes longer, the rest goes back.
 SLICE = 64
 SLICE_SECONDS = 10.0
+# Photos whose rows are written in one transaction. Where a worker is lost, they are made once more.
+GROUP = 16
 # With so many photos of archives waiting for a model, answering goes before unpacking.
 BACKLOG = 256
 RENEW_SECONDS = 5
 # How often it is looked whether somebody waits for a single photo meanwhile.
 LOOK_SECONDS = 0.05
+# The archive of the last slice, by its batch: a directory of 10,000 entries is not read again for each.
+_read_last: tuple[uuid.UUID, Archive] | None = None
 LOST = "The worker was lost {attempts} times at this file. Try it again, or upload it by itself."
-
-
-class _Taken(Exception):
-    """The entry is another worker's by now, or its batch was cancelled."""
 
 
 @dataclass
@@ -65,6 +66,7 @@ class _Read:
 
 def unpack_slice(worker: str) -> int:
     """Store a few entries and have them answered. Returns how many entries were dealt with."""
+    global _read_last
     if _backlog() >= BACKLOG:
         predictions.predict_pending(worker)
         if _backlog() >= BACKLOG:
@@ -84,7 +86,8 @@ def unpack_slice(worker: str) -> int:
         logger.warning("Entries of archives wait for the store of files: %s", error)
         return 0
     predictions.predict_pending(worker)
-    finish_if_over(batch)
+    if finish_if_over(batch):
+        _read_last = None
     return len(items)
 
 
@@ -145,19 +148,24 @@ def _store_all(batch: Batch, items: list[BatchItem], worker: str) -> None:
             for read in work.read_ahead(items):
                 if time.monotonic() - renewed > RENEW_SECONDS:
                     renewed = time.monotonic()
-                    _renew(items)
+                    leases.extend(_open_of(items))
                 if time.monotonic() - looked > LOOK_SECONDS:
                     if predictions.claimable().filter(priority=Prediction.Priority.INTERACTIVE).exists():
                         predictions.predict_pending(worker)
                     looked = time.monotonic()
-                try:
-                    with bound_contextvars(request_id=read.item.request_id):
-                        work.store(read)
-                except _Taken:
-                    continue
+                with bound_contextvars(request_id=read.item.request_id):
+                    work.store(read)
                 if time.monotonic() - begun > SLICE_SECONDS:
+                    work.commit()
                     _give_back_rest(items)
                     break
+            work.commit()
+        except StorageAway:
+            work.commit()  # what is there already is kept
+            raise
+        except BaseException:
+            remove_new(work.made.values())
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             metrics.ENTRY_SECONDS.inc(time.monotonic() - begun)
@@ -171,6 +179,8 @@ class _Slice:
         self.left = archive_limits().unpacked_bytes - (batch.items.aggregate(size=Sum("size"))["size"] or 0)
         self.room = day_counts.room(batch.owner, settings.QUOTA_PHOTOS, SLICE)
         self.preprocessing = live_preprocessing()
+        # What waits for its rows.
+        self.made: dict[BatchItem, Prediction] = {}
 
     def read_ahead(self, items: list[BatchItem]) -> Iterator[_Read]:
         """One after the other, in their order; a few more than there are decoders are under way."""
@@ -200,27 +210,46 @@ class _Slice:
         return read
 
     def store(self, read: _Read) -> None:
-        """One entry becomes a photo or a refusal."""
-        item, size = read.item, read.size
+        """One entry becomes a photo, whose rows are written with those of others, or a refusal."""
+        item = read.item
+        item.size = read.size
         try:
             if read.refusal:
                 raise read.refusal
             assert read.checked is not None  # what was not refused is being decoded
             checked = read.checked.result()
             self.refuse_beyond_quota()  # others were stored since it was read
-            store_photo(
+            self.made[item] = write_files(
                 self.batch.owner,
                 checked,
                 filename=clean_filename(item.name),
                 preprocessing=self.preprocessing,
                 priority=Prediction.Priority.BULK,
-                record=partial(_write, item, size=size, status=Status.STORED),
-                wake_worker=False,
             )
             self.room -= 1
         except (EntryRefused, ImageRefused) as refusal:
-            code, detail = refusal.code, str(refusal.detail)
-            _write(item, size=size, status=Status.REFUSED, error_code=code, error_detail=detail)
+            _refuse([item], refusal.code, refusal.detail)
+        if len(self.made) >= GROUP:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write the rows of what was made; not of entries that are another worker's or cancelled by now."""
+        made, self.made = self.made, {}
+        if not made:
+            return
+        try:
+            with files_of(list(made.values())), transaction.atomic():
+                ours = _open_of(list(made)).filter(pk__in=[item.pk for item in made]).order_by("pk")
+                left = set(ours.select_for_update().values_list("pk", flat=True))
+                kept = [item for item in made if item.pk in left]
+                add_rows([made[item] for item in kept])
+                for item in kept:
+                    item.photo, item.status = made[item].photo, Status.STORED
+                leases.write(kept, ["photo", "size", "status"], while_status=Status.RUNNING)
+        except ImageRefused as refusal:
+            _refuse(list(made), refusal.code, refusal.detail)
+        else:
+            remove_new(made[item] for item in made if item.pk not in left)
 
     def refuse_beyond_quota(self) -> None:
         if self.room <= 0:
@@ -238,30 +267,24 @@ def _open_of(items: list[BatchItem]) -> QuerySet[BatchItem]:
     return BatchItem.objects.filter(claim=items[0].claim, status=Status.RUNNING)
 
 
-def _write(item: BatchItem, photo: Photo | None = None, **values: Any) -> None:
-    """End the claim with its outcome, if it is still ours; raises ``_Taken`` otherwise."""
-    written = leases.owned(item).filter(status=Status.RUNNING).update(photo=photo, claim=None, **values)
-    if written != 1:
-        raise _Taken
-    item.status = values["status"]
-
-
-def _renew(items: list[BatchItem]) -> None:
+def _refuse(items: list[BatchItem], code: str, detail: object) -> None:
+    """End the claim of entries that become no photos, where it is still ours."""
     for item in items:
-        if item.status == Status.RUNNING:
-            leases.renew(item)
+        item.status, item.error_code, item.error_detail = Status.REFUSED, code, str(detail)
+    leases.write(items, ["size", "error_code", "error_detail", "status"], while_status=Status.RUNNING)
 
 
 def _opened(batch: Batch, items: list[BatchItem]) -> Archive | None:
     """The archive; None, and the entries refused, where it cannot be read any more."""
+    global _read_last
     try:
-        return open_archive(batch.archive.open("rb"))
+        file = batch.archive.open("rb")
+        if _read_last is None or _read_last[0] != batch.pk:
+            _read_last = batch.pk, open_archive(file)
+        _read_last[1].reopen(file)
+        return _read_last[1]
     except ArchiveRefused as refusal:
-        code, detail = refusal.code, str(refusal.detail)
+        _refuse(items, refusal.code, refusal.detail)
     except (FileNotFoundError, ValueError):
-        code, detail = "archive_gone", _("The archive is gone from the site. Upload it again.")
-    for item in items:
-        leases.owned(item).filter(status=Status.RUNNING).update(
-            status=Status.REFUSED, claim=None, error_code=code, error_detail=detail
-        )
+        _refuse(items, "archive_gone", _("The archive is gone from the site. Upload it again."))
     return None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import BinaryIO
 
 from django.conf import settings
@@ -17,7 +19,7 @@ from classifier.decoder import DecoderUnavailable, check_isolated
 from classifier.image_checks import CheckedImage, ImageRefused
 from classifier.models import Photo, Prediction, User, display_path, input_path, thumbnail_path
 from classifier.names import note_words
-from classifier.predictions import is_crowded, request_prediction
+from classifier.predictions import is_crowded, wake
 from classifier.stored_files import remove_files
 from training import metrics
 from training.model_store import live_preprocessing
@@ -91,21 +93,20 @@ def refuse_overload(priority: Prediction.Priority) -> None:
 
 
 def store_photo(
-    owner: User,
-    checked: CheckedImage,
-    *,
-    filename: str,
-    preprocessing: str,
-    priority: Prediction.Priority,
-    record: Callable[[Photo], None] | None = None,
-    wake_worker: bool = True,
+    owner: User, checked: CheckedImage, *, filename: str, preprocessing: str, priority: Prediction.Priority
 ) -> Photo:
-    """Write the files, then the rows; a failure takes the files away again.
+    """Write the files, then the rows, and wake a worker; a failure takes the files away again."""
+    made = write_files(owner, checked, filename=filename, preprocessing=preprocessing, priority=priority)
+    with files_of([made]), transaction.atomic():
+        add_rows([made])
+        transaction.on_commit(partial(wake, priority))
+    return made.photo
 
-    Args:
-        record: runs in the transaction of the rows; what it raises undoes them and is raised.
-        wake_worker: False where whoever stores many wakes a worker once.
-    """
+
+def write_files(
+    owner: User, checked: CheckedImage, *, filename: str, preprocessing: str, priority: Prediction.Priority
+) -> Prediction:
+    """The question about a new photo, and the photo in it, for ``add_rows``; their files are stored."""
     photo = Photo(
         owner=owner,
         filename=filename,
@@ -124,33 +125,52 @@ def store_photo(
         preprocessing=preprocessing,
         input_sha256=checked.input_sha256,
     )
-    written: list[str] = []
+    with files_of([prediction]):
+        photo.display.save("", ContentFile(checked.display), save=False)
+        photo.thumbnail.save("", ContentFile(checked.thumbnail), save=False)
+        prediction.input.save("", ContentFile(checked.input), save=False)
+    return prediction
+
+
+@contextmanager
+def files_of(made: Sequence[Prediction]) -> Iterator[None]:
+    """Takes the files of new photos away again where what is done inside fails.
+
+    Raises:
+        ImageRefused: it failed because a disk is full; else what was raised inside.
+    """
     try:
-        for field, content in (
-            (photo.display, checked.display),
-            (photo.thumbnail, checked.thumbnail),
-            (prediction.input, checked.input),
-        ):
-            field.save("", ContentFile(content), save=False)
-            written.append(str(field.name))
-        with transaction.atomic():
-            photo.save()
-            note_words([photo])
-            request_prediction(photo, prediction, is_first=True, wake_worker=wake_worker)
-            if record:
-                record(photo)
+        yield
     except BaseException as error:
-        # The one at which it failed too: a full disk leaves a part of it.
-        begun = (display_path(photo, ""), thumbnail_path(photo, ""), input_path(prediction, ""))
-        remove_files(dict.fromkeys([*written, *begun]))
+        remove_new(made)
         if is_full(error):
             raise ImageRefused(
                 "storage_full",
                 _("The site has no space left for photos. Nothing was stored; try again later."),
             ) from error
         raise
-    metrics.PHOTOS_ACCEPTED.inc()
-    return photo
+
+
+def remove_new(made: Iterable[Prediction]) -> None:
+    """Remove the files of photos that get no rows; a file half written too, as a full disk leaves it."""
+    names: list[str] = []
+    for row in made:
+        photo = row.photo
+        names.append(photo.display.name or display_path(photo, ""))
+        names.append(photo.thumbnail.name or thumbnail_path(photo, ""))
+        names.append(row.input.name or input_path(row, ""))
+    remove_files(names)
+
+
+def add_rows(made: Sequence[Prediction]) -> None:
+    """The rows of new photos and of the questions about them, inside the caller's transaction."""
+    photos = Photo.objects.bulk_create([row.photo for row in made])
+    note_words(photos)
+    for row in made:
+        row.photo_created_at = row.photo.created_at
+    Prediction.objects.bulk_create(made)
+    day_counts.mark((row.owner_id, row.photo_created_at) for row in made)
+    transaction.on_commit(partial(metrics.PHOTOS_ACCEPTED.inc, len(made)))
 
 
 def clean_filename(name: str) -> str:

@@ -81,6 +81,8 @@ def write(rows: Sequence[Leased], fields: Sequence[str], *, while_status: str) -
     Returns:
         How many rows it was.
     """
+    if not rows:
+        return 0
     meta = type(rows[0])._meta
     of: dict[str, Any] = {name: meta.get_field(name) for name in (*fields, "id", "claim", "status")}
 
@@ -107,7 +109,12 @@ def write(rows: Sequence[Leased], fields: Sequence[str], *, while_status: str) -
 
 def renew(row: Leased) -> bool:
     """Put the end of the lease off; False when somebody else has the row by now."""
-    return owned(row).update(lease_expires_at=_lease_end()) == 1
+    return extend(owned(row)) == 1
+
+
+def extend(rows: QuerySet[Row]) -> int:
+    """Put the end of many leases off; how many they are."""
+    return rows.update(lease_expires_at=_lease_end())
 
 
 def release(rows: QuerySet[Row], **changes: object) -> int:

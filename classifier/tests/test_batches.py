@@ -3,17 +3,22 @@
 import io
 import itertools
 from datetime import timedelta
+from pathlib import Path
 from unittest import mock
 
+from django.conf import settings
 from django.core.files.storage import default_storage
+from django.db import connection
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from cifarsite.test import SiteTestCase, answer, image_bytes
-from classifier import batches, predictions, unpacking
+from classifier import batches, predictions, unpacking, uploads
 from classifier.archives import ArchiveRefused
 from classifier.models import Batch, BatchItem, Photo, Prediction
 from classifier.tests.archives import photos, zipped
+from training import leases
 
 Status, State = BatchItem.Status, Batch.State
 
@@ -26,6 +31,9 @@ class BatchTestCase(SiteTestCase):
     def unpack(self, worker: str = "w1") -> None:
         while unpacking.unpack_slice(worker):
             continue
+
+    def stored_files(self) -> list[Path]:
+        return [path for path in Path(settings.MEDIA_ROOT).glob("photos/**/*") if path.is_file()]
 
     def answer_all(self, batch: Batch, label: str = "cat") -> None:
         for prediction in batches.open_predictions(batch):
@@ -93,35 +101,65 @@ class Unpacking(BatchTestCase):
 
     def test_nothing_is_lost_or_doubled_when_workers_die_at_any_point(self) -> None:
         """Each worker dies at another moment of its slice; the next ones go on."""
-        batch = self.make(photos(12))
-        # Where a slice can break off: before the decode, before the rows, after the rows.
-        places = itertools.cycle(["check_isolated", "store_photo", "wake"])
-        for _round in range(6):
-            place = next(places)
-            if place == "wake":
-                late = mock.patch.object(predictions, "predict_pending", side_effect=SystemExit)
-                with late, self.assertRaises(SystemExit):
-                    unpacking.unpack_slice("dies late")
-            else:
-                real, left = getattr(unpacking, place), [2]
+        before = len(self.stored_files())
+        batch = self.make(photos(24))
+        # Where a slice can break off, and at which call: before a decode, between the files of two photos,
+        # before the rows of several photos, within them, after them.
+        places = [
+            (unpacking, "check_isolated", 3),
+            (unpacking, "write_files", 4),
+            (unpacking, "add_rows", 2),
+            (leases, "write", 2),
+            (predictions, "predict_pending", 1),
+        ]
+        for place, name, last in places:
+            real, calls = getattr(place, name), itertools.count(1)
 
-                def dies(*args: object, real=real, left=left, **kwargs: object) -> object:
-                    left[0] -= 1
-                    if left[0] < 0:
-                        raise SystemExit
-                    return real(*args, **kwargs)
+            def dies(*args: object, **kwargs: object) -> object:
+                if next(calls) >= last:  # noqa: B023 (called within this round)
+                    raise SystemExit
+                return real(*args, **kwargs)  # noqa: B023
 
-                with mock.patch.object(unpacking, place, dies):
-                    try:
-                        unpacking.unpack_slice("dies")
-                    except SystemExit:
-                        pass
+            with (
+                mock.patch.multiple(unpacking, SLICE=6, GROUP=2),
+                mock.patch.object(place, name, dies),
+                self.assertRaises(SystemExit),
+            ):
+                unpacking.unpack_slice("dies")
             BatchItem.objects.filter(status=Status.RUNNING).update(
-                lease_expires_at=timezone.now() - timedelta(seconds=1), attempt=1
+                lease_expires_at=timezone.now() - timedelta(seconds=1), attempt=0
             )
+        self.assertTrue(0 < batch.items.filter(status=Status.STORED).count() < 24)
         self.unpack()
-        self.assertEqual(batch.items.filter(status=Status.STORED).count(), 12)
-        self.assertEqual(Photo.objects.filter(owner=self.alice).count(), 12)
+        self.assertEqual(batch.items.filter(status=Status.STORED).count(), 24)
+        self.assertEqual(Photo.objects.filter(owner=self.alice).count(), 24)
+        self.assertEqual(len(self.stored_files()) - before, 3 * 24)
+
+    def test_photos_whose_entries_were_taken_meanwhile_are_not_stored(self) -> None:
+        """The others of their transaction are."""
+        before = len(self.stored_files())
+        batch = self.make(photos(4))
+        real = uploads.write_files
+
+        def taken(*args: object, **kwargs: object) -> object:
+            batch.items.filter(number=1).update(status=Status.CANCELLED, claim=None)
+            return real(*args, **kwargs)  # type: ignore[arg-type]
+
+        with mock.patch.object(unpacking, "write_files", taken):
+            unpacking.unpack_slice("w")
+        stored = batch.items.filter(status=Status.STORED).values_list("number", flat=True)
+        self.assertEqual(sorted(stored), [0, 2, 3])
+        self.assertEqual(len(self.stored_files()) - before, 3 * 3)
+
+    def test_an_archive_costs_few_queries_a_photo(self) -> None:
+        self.make(photos(32))
+        with (
+            mock.patch.object(predictions, "predict_pending"),
+            mock.patch.object(unpacking, "LOOK_SECONDS", 1e6),
+            CaptureQueriesContext(connection) as queries,
+        ):
+            unpacking.unpack_slice("w")
+        self.assertLess(len(queries), 40)  # of two transactions, and once a slice
 
     def test_a_worker_that_lost_its_lease_stores_nothing(self) -> None:
         batch = self.make(photos(1))
