@@ -249,6 +249,7 @@ class _Slice:
         except ImageRefused as refusal:
             _refuse(list(made), refusal.code, refusal.detail)
         else:
+            metrics.PHOTOS_ACCEPTED.inc(len(kept))
             remove_new(made[item] for item in made if item.pk not in left)
 
     def refuse_beyond_quota(self) -> None:

@@ -100,6 +100,7 @@ def store_photo(
     with files_of([made]), transaction.atomic():
         add_rows([made])
         transaction.on_commit(partial(wake, priority))
+    metrics.PHOTOS_ACCEPTED.inc()
     return made.photo
 
 
@@ -170,7 +171,6 @@ def add_rows(made: Sequence[Prediction]) -> None:
         row.photo_created_at = row.photo.created_at
     Prediction.objects.bulk_create(made)
     day_counts.mark((row.owner_id, row.photo_created_at) for row in made)
-    transaction.on_commit(partial(metrics.PHOTOS_ACCEPTED.inc, len(made)))
 
 
 def clean_filename(name: str) -> str:

@@ -8,7 +8,6 @@ from django.db import InterfaceError, OperationalError
 from django.test import Client
 
 from cifarsite.test import ApiTestCase, image_file
-from classifier.models import Photo
 
 
 class OutageTest(ApiTestCase):
@@ -24,7 +23,7 @@ class OutageTest(ApiTestCase):
                 self.assertEqual(answer.headers["Retry-After"], "15")
 
     def test_an_upload_that_the_database_left_is_away_too(self) -> None:
-        with mock.patch.object(Photo, "save", side_effect=OperationalError("gone")):
+        with mock.patch("classifier.uploads.add_rows", side_effect=OperationalError("gone")):
             self.assert_problem(self.call("post", "photos", {"file": image_file()}), 503, "away")
 
     def test_a_page_says_that_a_part_is_away(self) -> None:
