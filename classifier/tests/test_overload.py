@@ -61,3 +61,6 @@ class OverloadTest(ApiTestCase):
     def test_counting_what_waits_uses_the_small_index(self) -> None:
         plan = predictions.open_rows(Prediction.Priority.INTERACTIVE).explain()
         self.assertIn("prediction_open", plan)
+
+    def test_a_workers_look_uses_it_too(self) -> None:
+        self.assertIn("prediction_open", predictions.claimable().explain())
