@@ -2,10 +2,14 @@
 
 import secrets
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from celery import Celery
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import ChannelError
+
+from training import messages
 
 
 @pytest.fixture
@@ -76,3 +80,22 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_broker(broker, queue
         broker.Producer().publish("two", exchange=queue.exchange, routing_key=queue.name)
     (tmp_path / "away").rename(tmp_path / "messages")
     assert take(broker, queue) == ["one"]
+
+
+@pytest.mark.parametrize("kind", ["files", "redis"])
+def test_no_second_message_is_sent_while_one_waits_and_another_one_once_it_was_taken(
+    kind, broker, queue, request
+) -> None:
+    connection = Connection(request.getfixturevalue("redis_url")) if kind == "redis" else broker
+    app = Celery(broker=connection.as_uri(), set_as_current=False)
+    app.conf.update(
+        broker_transport_options=connection.transport_options,
+        task_queues=[queue],
+        task_routes={"look": {"queue": queue.name}},
+    )
+    with connection, mock.patch.object(messages, "current_app", app):
+        for _time in range(3):
+            assert messages.publish_unless_one_waits("look", queue.name)
+        assert len(take(connection, queue)) == 1
+        assert messages.publish_unless_one_waits("look", queue.name)
+        assert len(take(connection, queue)) == 1
