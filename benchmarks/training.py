@@ -235,7 +235,7 @@ def main() -> None:
             arguments.recipe, values, arguments.time_rounds, ACCURACY, SEED_EPOCHS, quick
         )
         rows += found
-    results.write("training", rows, quick=quick, data=os.environ["CIFAR10_DIR"], **details)
+    results.write("training", rows, quick=quick, data=Path(os.environ["CIFAR10_DIR"]).name, **details)
 
 
 if __name__ == "__main__":
