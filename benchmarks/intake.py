@@ -127,7 +127,10 @@ def main() -> None:
             f"{what}, one small picture only", 1000 / clock["ours"], 1000 / clock["shortest"], "photos/s", n
         ),
         results.figure(
-            "what a decoder's process of its own adds, a small photo", clock["small_isolated"] - clock["small"], "ms", n
+            "what a decoder's process of its own adds, a small photo",
+            clock["small_isolated"] - clock["small"],
+            "ms",
+            n,
         ),
     ]
     results.write(
