@@ -295,6 +295,8 @@ def main() -> None:
     if arguments.quick:
         arguments.photos, arguments.people, arguments.workers = [200, 400, 800], [10, 20, 40], [1, 2]
         arguments.rounds, arguments.n = 1, 1
+    # One person has them all, and uploads one more.
+    os.environ["QUOTA_PHOTOS"] = str(10 * max(arguments.photos))
     folder = Path(tempfile.mkdtemp(prefix="cifarsite-growth-"))
     try:
         if arguments.database == "postgres":
