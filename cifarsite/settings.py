@@ -282,7 +282,7 @@ BATCH_MAX_UNPACKED_MB = number("BATCH_MAX_UNPACKED_MB", 20_480, 1)
 # accepted is answered soon. Photos of archives do not count.
 MAX_WAITING_PHOTOS = number("MAX_WAITING_PHOTOS", 5_000, 1)
 # How many uploads one web process, of 24 threads, takes in at a time; the next get 503 at once.
-UPLOADS_AT_ONCE = number("UPLOADS_AT_ONCE", 8, 1)
+UPLOADS_AT_ONCE = number("UPLOADS_AT_ONCE", 4, 1)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 FILE_UPLOAD_TEMP_DIR = None
