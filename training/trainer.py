@@ -132,7 +132,10 @@ def _train(
     recorder.reconcile()
     folder = jobs.run_folder(job) / "checkpoints"
     fitted = fit(recipe, data, values, callbacks=[recorder], checkpoint_folder=folder, strategy=strategy)
-    recorder.say(f"Epoch {fitted.best_epoch} was the best; now the test images.", phase="measuring")
+    kept = f"epoch {fitted.best_epoch}, the best one"
+    if fitted.averaged:
+        kept = f"the mean of the weights after epochs {', '.join(map(str, fitted.averaged))}"
+    recorder.say(f"Kept is {kept}; now the test images.", phase="measuring")
     made = package(fitted, recipe, values, cifar, data, _photos(), made_up_images=settings.MADE_UP_IMAGES)
     # Now, since the process has little time left once the job's row is closed.
     measured = _measure(made, cifar, recorder)

@@ -35,7 +35,7 @@ class StopTraining(Exception):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model with the weights of its best epoch.
+    """A trained model with the weights of its best epoch, or with the mean of several epochs' weights.
 
     Attributes:
         history: lists of one number an epoch, in the shape of Keras' ``History.history``; beside
@@ -43,12 +43,14 @@ class Fitted:
             and ``waiting``, the share of the training time, 0 to 1, in which no batch was ready.
         best_epoch: counted from 1, the highest validation accuracy.
         flops: what the training cost, see ``training.engine.flops``.
+        averaged: the epochs, counted from 1, whose mean the weights are; none: they are the best epoch's.
     """
 
     model: keras.Model
     history: dict[str, list[float]]
     best_epoch: int
     flops: int
+    averaged: tuple[int, ...] = ()
 
 
 def fit(
@@ -104,7 +106,7 @@ def fit(
     flops = _training_flops(recipe, model, values, len(state.history_["loss"]), len(data.x_train))
     if recipe.finish:
         model = recipe.finish(model, data, values)
-    return Fitted(model, state.history_, state.best_epoch, flops)
+    return Fitted(model, state.history_, state.best_epoch, flops, state.kept_epochs)
 
 
 def _training_flops(recipe: Recipe, model: keras.Model, values: Values, epochs: int, images: int) -> int:
@@ -168,10 +170,15 @@ class _State(keras.callbacks.Callback):  # type: ignore[misc]
         self.history_ = checkpoint.note["history"]
         return checkpoint.epoch
 
+    @property
+    def kept_epochs(self) -> tuple[int, ...]:
+        """The epochs that are averaged, where the run came that far; else none."""
+        came_to_the_end = len(self.history_.get("loss", ())) >= max(self.averaged, default=0)
+        return self.averaged if came_to_the_end else ()
+
     def use_kept_weights(self) -> None:
         """Give the model its average where the run came that far, else its best epoch."""
-        came_to_the_end = len(self.history_.get("loss", ())) >= max(self.averaged, default=0)
-        kept = self.average if self.averaged and came_to_the_end else self.best
+        kept = self.average if self.kept_epochs else self.best
         if kept:
             self.model.set_weights(kept)
 

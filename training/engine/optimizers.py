@@ -90,3 +90,34 @@ class MuonSGD(keras.optimizers.Optimizer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         names = ["filter_rate", "filter_momentum", "head_rate", "bias_rate", "momentum", "weight_decay_rate"]
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable("cifarsite")
+class CosineCycles(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """Cosine decays to zero, one after another.
+
+    Args:
+        rates: where each cycle begins; the first one rises to its rate in its first twentieth.
+        steps: how many steps each cycle has.
+    """
+
+    def __init__(self, rates: list[float], steps: list[int]) -> None:
+        self.rates, self.steps = list(rates), list(steps)
+
+    def __call__(self, step: Any) -> Any:
+        step, begin, rate = ops.cast(step, "float32"), 0, 0.0
+        for number, (highest, length) in enumerate(zip(self.rates, self.steps, strict=True)):
+            warm_up = length // 20 if number == 0 else 0
+            cycle = keras.optimizers.schedules.CosineDecay(
+                0.0 if warm_up else highest,
+                decay_steps=length - warm_up,
+                warmup_target=highest if warm_up else None,
+                warmup_steps=warm_up,
+            )
+            # Nothing before its time: a cycle's own schedule begins at its highest rate.
+            rate = ops.where(step >= begin, cycle(ops.maximum(step - begin, 0.0)), rate)
+            begin += length
+        return rate
+
+    def get_config(self) -> dict[str, Any]:
+        return {"rates": self.rates, "steps": self.steps}

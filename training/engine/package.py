@@ -92,6 +92,7 @@ def package(
         },
         "history": fitted.history,
         "best_epoch": fitted.best_epoch,
+        "averaged_epochs": list(fitted.averaged),
         "seconds": sum(fitted.history["seconds"]),
         **judged.card,
         "weights": fitted.model.count_params(),

@@ -387,6 +387,15 @@ class TestModels(SiteTestCase):
         self.assertEqual(data["val_accuracy"], [0.19, 0.39])
         self.assertEqual(json.loads(json.dumps(data))["epoch"], [1, 2])
 
+    def test_the_page_says_when_the_weights_are_a_mean(self) -> None:
+        self.client.force_login(self.alice)
+        self.assertNotContains(self.client.get(self.page), "the mean of the weights")
+        card = {**self.version.card, "averaged_epochs": [1, 2]}
+        ModelVersion.objects.filter(pk=self.version.pk).update(card=card)
+        self.assertContains(
+            self.client.get(self.page), "the mean of the weights after epochs</dt><dd>1, 2</dd>"
+        )
+
     def test_a_card_without_history_still_has_a_page(self) -> None:
         ModelVersion.objects.filter(pk=self.version.pk).update(card={})
         self.client.force_login(self.alice)

@@ -87,6 +87,15 @@ def test_averaged_weights_are_the_same_after_a_kill(uninterrupted, tmp_path):
     assert all((a == b).all() for a, b in zip(weights, resumed, strict=True))
 
 
+def test_it_says_which_epochs_the_kept_weights_are_the_mean_of():
+    def averaged(**values):
+        return fit(RECIPE, small_training_data(100), {"averaged": 1, **values}).averaged
+
+    assert averaged(epochs=5) == (2, 5)
+    assert averaged(epochs=4) == ()  # it did not come that far: the best epoch is kept
+    assert averaged(averaged=0, epochs=2) == ()
+
+
 def test_the_history_has_one_number_an_epoch():
     fitted = fit(RECIPE, small_training_data(100), {"epochs": 2})
     assert set(fitted.history) >= {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}

@@ -1,3 +1,4 @@
+import itertools
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 from training.engine.fit import fit
 from training.engine.flops import forward_flops
 from training.engine.recipe import ParameterError
-from training.engine.recipes import RECIPES
+from training.engine.recipes import RECIPES, photo_net
 from training.engine.recipes.fast_cnn import inside, shrunk
 from training.engine.tests.synthetic import small_training_data
 
@@ -138,3 +139,20 @@ def test_recipes_can_be_listed_without_tensorflow():
         "sys.exit(any(name in sys.modules for name in ('keras', 'tensorflow', 'django')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_photo_net_averages_the_ends_of_its_cycles():
+    ends = {epochs: photo_net.ends_of_cycles({"epochs": epochs}) for epochs in (1, 2, 3, 8)}
+    assert ends == {1: (1,), 2: (1, 2), 3: (2, 3), 8: (4, 8)}
+
+
+def test_cosine_cycles_rise_once_and_fall_to_zero_in_each():
+    from training.engine.optimizers import CosineCycles
+
+    schedule = CosineCycles(rates=[0.8, 0.5], steps=[100, 60])
+    rates = [float(schedule(step)) for step in range(161)]
+    assert rates[0] == 0 and rates[5] == pytest.approx(0.8)
+    assert all(a > b for a, b in itertools.pairwise(rates[5:100])) and rates[99] < 0.001
+    assert rates[100] == pytest.approx(0.5)
+    assert all(a > b for a, b in itertools.pairwise(rates[100:161])) and rates[160] == 0
+    assert CosineCycles(**schedule.get_config())(7) == schedule(7)
