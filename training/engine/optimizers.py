@@ -93,7 +93,7 @@ class MuonSGD(keras.optimizers.Optimizer):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable("cifarsite")
-class CosineCycles(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+class CosineCycles(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # untyped base
     """Cosine decays to zero, one after another.
 
     Args:
@@ -114,8 +114,7 @@ class CosineCycles(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
                 warmup_target=highest if warm_up else None,
                 warmup_steps=warm_up,
             )
-            # Nothing before its time: a cycle's own schedule begins at its highest rate.
-            rate = ops.where(step >= begin, cycle(ops.maximum(step - begin, 0.0)), rate)
+            rate = ops.where(step >= begin, cycle(step - begin), rate)
             begin += length
         return rate
 
