@@ -11,7 +11,7 @@ PRODUCTION = env SECRET_KEY=0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMN
 	DEBUG=false HTTPS=true ALLOWED_HOSTS=example.org CSRF_TRUSTED_ORIGINS=https://example.org
 TESTS =
 
-.PHONY: help run test faults endurance check format bench fuzz install-dev
+.PHONY: help run test coverage faults endurance check format bench fuzz install-dev
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s  %s\n", $$1, $$2}' Makefile
@@ -19,21 +19,26 @@ help:  ## list these commands
 run:  ## start the site: web and workers, http://localhost:8000 (PORT=8000)
 	@$(BOOTSTRAP) run
 
-test:  ## run the tests (TESTS=path or options; REQUIRE_ALL=1: fail where something is missing)
+test:  ## run the tests (TESTS=path or options; REQUIRE_ALL=1: all of them, and fail where something is missing)
 	@$(BOOTSTRAP) test $(TESTS)
 
+coverage:  ## run the tests and say which lines and branches they reach
+	@$(BOOTSTRAP) test --cov --cov-report=term-missing $(TESTS)
+
 faults:  ## run the tests that kill, stop and fill things, alone
-	@$(BOOTSTRAP) test -m faults $(TESTS)
+	@$(BOOTSTRAP) test -m faults -n 0 $(TESTS)
 
 endurance:  ## seven hosts whose links are cut in turn; a minute at twice the load; the web image
-	@$(BOOTSTRAP) test -m endurance $(TESTS)
+	@$(BOOTSTRAP) test -m endurance -n 0 $(TESTS)
 
-check: install-dev  ## style, types, templates, layers, migrations, deployment settings
+check: install-dev  ## style, types, templates, layers, manifests, migrations, deployment settings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/djlint --lint --quiet templates
 	$(BIN)/lint-imports
+	$(BIN)/kubernetes-validate --strict --quiet --no-warn $(filter-out %kustomization.yaml,$(wildcard deploy/kubernetes/*/*.yaml))
+	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint deploy/docker/Dockerfile; fi
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
 

@@ -3,7 +3,9 @@
 With REQUIRE_ALL=1 a test that needs something absent fails instead of being skipped.
 """
 
+import gc
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -12,14 +14,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cifarsite.tests import process_state, run_folder
+
 ROOT = Path(__file__).resolve().parent
-FIGURES: list[tuple[str, str]] = []
+# What takes minutes by nature waits for REQUIRE_ALL=1, for -m, or for its file to be named.
+LONG = ("slow", "faults")
+LEFT_OUT = pytest.StashKey[int]()
 SHARED = ROOT.parent / "shared"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER_ARGUMENTS = [
@@ -98,47 +105,135 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{need}: skipped where {absent}; fails under REQUIRE_ALL=1")
     # Playwright's event loop runs in the thread of the test, which uses the database.
     os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    # Here and not in pyproject.toml: the settings are read only now, and find this process' VAR_DIR.
+    run_folder.begin()
+    os.environ["DJANGO_SETTINGS_MODULE"] = "cifarsite.settings"
+    from django.conf import settings
+
+    # Slow on purpose, the real one costs most tests more than all else; a few tests use it.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
+
+
+def named_files(config: pytest.Config) -> bool:
+    return any(".py" in argument for argument in config.args)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes; three for all tests, many of which wait; one for a file that is named."""
+    if named_files(config):
+        return 0
+    return 3 if os.environ.get("REQUIRE_ALL") == "1" else 2
+
+
+def pytest_collection_finish() -> None:
+    # What the imports left behind stays to the end: looking through it again and again costs a tenth.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Longer ones wait for `make faults` or `make endurance`, or for their file to be named."""
-    named = [argument.split("::")[0] for argument in config.args if ".py" in argument]
-    if any(marker in config.option.markexpr for marker in ("faults", "endurance", "thorough")) or named:
-        return
-    left = [item for item in items if item.get_closest_marker("thorough")]
+    """Leave out what waits to be asked for; put the rest in order."""
+    asked = config.option.markexpr
+    left: list[pytest.Item] = []
+    if not named_files(config):
+        if not any(marker in asked for marker in ("faults", "endurance", "thorough")):
+            left = [item for item in items if marked(item, "thorough")]
+        if not asked and os.environ.get("REQUIRE_ALL") != "1":
+            long = [item for item in items if marked(item, *LONG) and item not in left]
+            config.stash[LEFT_OUT] = len(long)
+            left += long
     if left:
         config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in left]
+        gone = set(left)
+        items[:] = [item for item in items if item not in gone]
+    # A file's tests share a process, so whole files are put in order: those last whose tests commit,
+    # since they leave empty tables behind; before that many long tests first, so that both processes
+    # end at about the same time.
+    place: dict[Path, int] = {}
+    for number, item in enumerate(items):
+        place.setdefault(item.path, number)
+    long_tests = Counter(item.path for item in items if marked(item, *LONG))
+    committing = {item.path for item in items if commits(item)}
+    items.sort(key=lambda item: (item.path in committing, -long_tests[item.path], place[item.path]))
 
 
+def commits(item: pytest.Item) -> bool:
+    """Does the test commit to its process' database, and have all tables emptied at its end?"""
+    from django.test import TestCase, TransactionTestCase
+
+    kind = getattr(item, "cls", None)
+    if kind and issubclass(kind, TransactionTestCase):
+        return not issubclass(kind, TestCase)
+    marker = item.get_closest_marker("django_db")
+    return bool(
+        (marker and marker.kwargs.get("transaction"))
+        or {"transactional_db", "live_server"} & set(getattr(item, "fixturenames", ()))
+    )
+
+
+def marked(item: pytest.Item, *names: str) -> bool:
+    return any(item.get_closest_marker(name) for name in names)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = session.config.stash.get(LEFT_OUT, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    # Here and not in a fixture, so that it comes before what a class prepares for its tests.
+    process_state.forget()
     for need in NEEDS:
         if item.get_closest_marker(need):
             require(need)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if FIGURES:
+    figures = [
+        (report.nodeid.rpartition("::")[2], text)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "teardown"
+        for name, text in report.user_properties
+        if name == "measured"
+    ]
+    if figures:
         terminalreporter.write_sep("-", "measured")
-        for test, text in FIGURES:
+        for test, text in figures:
             terminalreporter.write_line(f"{test}: {text}")
     absent = [sentence for find, sentence in NEEDS.values() if not find()]
     if absent:
         terminalreporter.write_sep("-", "not tested here")
         for sentence in absent:
             terminalreporter.write_line(f"{sentence}: the tests that need it were left out.")
+    if left_out := terminalreporter.config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(
+            f"{left_out} tests that take minutes were left out: "
+            f"make test TESTS=\"-m '{' or '.join(LONG)}'\" runs them, REQUIRE_ALL=1 make test all."
+        )
 
 
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Note what was measured; the run's summary shows it."""
-    return lambda text: FIGURES.append((request.node.name, text))
+    return lambda text: request.node.user_properties.append(("measured", text))
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A port that neither another process of this run is given nor a connection of anybody's takes."""
+    while True:
+        port = 4 * random.SystemRandom().randrange(2_750, 8_000) + run_folder.NUMBER % 4
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 
@@ -153,6 +248,17 @@ def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 30) -> Non
 def accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def lets_in(postgres_url: str) -> bool:
+    """It listens some time before it lets anybody in."""
+    import psycopg
+
+    try:
+        psycopg.connect(postgres_url).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -195,8 +301,9 @@ def postgres_url() -> Iterator[str]:
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(server, cwd=folder, stdout=log, stderr=log, **person)
             try:
-                wait_until(lambda: accepts(port), "PostgreSQL")
-                yield f"postgres://tests:{password}@127.0.0.1:{port}/postgres"
+                url = f"postgres://tests:{password}@127.0.0.1:{port}/postgres"
+                wait_until(lambda: lets_in(url), "PostgreSQL")
+                yield url
             finally:
                 process.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
                 process.wait(30)
@@ -206,16 +313,18 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _tables_can_be_emptied_between_tests() -> Iterator[None]:
-    """Tests that commit have all tables emptied behind them, the append-only ones too."""
+    """Tests that commit have all tables emptied behind them, the append-only ones and the cache's too."""
+    from django.core.cache import cache
     from django.test import TransactionTestCase
 
-    from training import append_only
+    from cifarsite.core import append_only
 
     teardown = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
     def allowed(case: Any) -> None:
         append_only.allow_changes()
         teardown(case)
+        cache.clear()
         for app in {model._meta.app_config for model in append_only.append_only_models()}:
             append_only.forbid_changes(app)
 
@@ -280,6 +389,12 @@ def cifar10_dir() -> Path:
     """The folder with all of CIFAR-10."""
     folder: Path = require("needs_cifar10")
     return folder
+
+
+@pytest.fixture(scope="session")
+def synthetic_cifar10() -> Path:
+    """A folder in CIFAR-10's official binary layout whose images a small network can learn."""
+    return run_folder.synthetic_cifar10()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from conftest import postgres_folder
 
 HERE = Path(__file__).parent
 # Seconds to minutes each, on two cores; what is not named here comes after them.
-ORDER = ["intake", "hostile_files", "memory", "start", "workers", "uploads", "batch"]
+ORDER = ["intake", "hostile_files", "memory", "start", "workers", "uploads", "fairness", "batch"]
 # Tens of minutes to hours: only with --all, or when named.
 LONG = ["growth", "load", "training", "million"]
 

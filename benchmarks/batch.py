@@ -40,7 +40,7 @@ from PIL import Image, ImageOps
 
 from benchmarks import results, spending
 from benchmarks.intake import make_photo
-from training.engine.data import CLASS_NAMES
+from training.engine.data.cifar10 import CLASS_NAMES
 
 ROOT = Path(__file__).parent.parent
 # The model that answers from the first start on.

@@ -64,23 +64,21 @@ def measure(n: int, pages: bool) -> dict[str, float]:
     """Milliseconds and bytes of everything that is measured on one site."""
     million.start_django()
 
-    from classifier import orphans
     from classifier.models import Photo, Prediction, User
-    from classifier.recovery import Sweeper
-    from classifier.uploads import upload_photo
-    from training import leases
+    from classifier.operations import orphaned_files
+    from classifier.operations.sweeper import Sweeper
+    from classifier.uploads.photos import upload_photo
 
     person = User.objects.get(username="many")
     photo = make_photo(640, 480)
     found: dict[str, float] = {}
 
     def claim() -> None:
-        mine = leases.claim(rows(), worker="bench", limit=CLAIMED, status=Prediction.Status.RUNNING)
-        taken = Prediction.objects.filter(pk__in=[row.pk for row in mine])
-        leases.release(taken, status=Prediction.Status.QUEUED)
+        mine = rows().claim(worker="bench", limit=CLAIMED)
+        Prediction.objects.filter(pk__in=[row.pk for row in mine]).release()
 
     def rows() -> Any:
-        from classifier.predictions import claimable
+        from classifier.predictions.queue import claimable
 
         return claimable().order_by("id")
 
@@ -93,7 +91,7 @@ def measure(n: int, pages: bool) -> dict[str, float]:
     )
     sweeper = Sweeper()
     # One pass in an hour looks at files, which these photos have none of, and at what is to expire.
-    sweeper._looked_at = orphans.part_of(time.time())
+    sweeper._looked_at = orphaned_files.part_of(time.time())
     sweeper._expires_from = time.monotonic() + 3_600
     found["pass of the sweeper"] = least(sweeper.sweep, n)
     if pages:
@@ -170,8 +168,7 @@ def claim_all(number: int, claims: int, start_at: float) -> list[float]:
     """One worker of several: claims eight waiting photos and gives them back, again and again."""
     million.start_django()
     from classifier.models import Prediction
-    from classifier.predictions import claimable
-    from training import leases
+    from classifier.predictions.queue import claimable
 
     rows = claimable().order_by("id")
     list(rows[:1])  # connected
@@ -179,11 +176,9 @@ def claim_all(number: int, claims: int, start_at: float) -> list[float]:
     seconds = []
     for _claim in range(claims):
         begun = time.perf_counter()
-        mine = leases.claim(rows, worker=f"w{number}", limit=8, status=Prediction.Status.RUNNING)
+        mine = rows.claim(worker=f"w{number}", limit=8)
         seconds.append(time.perf_counter() - begun)
-        leases.release(
-            Prediction.objects.filter(pk__in=[row.pk for row in mine]), status=Prediction.Status.QUEUED
-        )
+        Prediction.objects.filter(pk__in=[row.pk for row in mine]).release()
         time.sleep(0.02)  # a worker answers in between
     return seconds
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.hostile_files [--quick]
 
-It prints the table of docs/security.md. A decoder may take 300 MB and a second of the processor a file.
+docs/security.md sums up its table. A decoder may take 300 MB and a second of the processor a file.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cifarsite.settings")
 
 from benchmarks import results
-from classifier.decoder import check_isolated
-from classifier.image_checks import ImageRefused
-from classifier.tests.hostile import FILES, Spent, measured
-from classifier.tests.test_image_checks import LIMITS, encode, picture
+from classifier.images.errors import ImageRefused
+from classifier.images.sandbox import check_isolated
+from classifier.tests.images.hostile import FILES, Spent, measured
+from classifier.tests.images.test_validation import LIMITS, encode, picture
 
 MOST_MB, MOST_SECONDS = 300, 1
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "images"

@@ -23,8 +23,9 @@ import PIL
 from PIL import Image, ImageOps
 
 from benchmarks import results
-from classifier.decoder import check_isolated
-from classifier.image_checks import JPEG_QUALITY, Limits, check_image
+from classifier.images.decoding import Limits
+from classifier.images.sandbox import check_isolated
+from classifier.images.validation import JPEG_QUALITY, check_image
 
 GOAL = 3.0
 LIMITS = Limits(max_bytes=20 * 1024 * 1024, max_pixels=40_000_000)

@@ -138,7 +138,7 @@ def weight(host: Host) -> float:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             own = marked in (folder / "environ").read_bytes().split(b"\0")
-            decoder = b"classifier.decoder" in (folder / "cmdline").read_bytes()
+            decoder = b"classifier.images.sandbox_child" in (folder / "cmdline").read_bytes()
             if own or (decoder and _child_of(folder, marked)):
                 text = (folder / "smaps_rollup").read_text()
                 total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))

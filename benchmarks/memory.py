@@ -35,7 +35,8 @@ from benchmarks.uploads import MODEL, ROOT, SMALL, SiteSystem
 
 MOST_WEB_MB, MOST_WORKER = 150, 1.2
 CLIENTS = 4
-# As classifier.predictions and training.engine.predictor have them, which this process does not load.
+# As classifier.predictions.inference and training.engine.inference.predictor have them; this process
+# does not load those.
 LATELY_SECONDS, BATCH_SIZES = 31, (1, 2, 4, 8, 16, 32, 64, 128, 256)
 PAGES = ("/", "/history/", "/batches/", "/models/", "/account/")
 

@@ -87,12 +87,12 @@ def statements(vendor: str, photos: int) -> list[str]:
             'display.jpg', 'thumbnail.jpg', 640, 480, i, 'sha', {ago} FROM {series} AS numbers""",
         f"""INSERT INTO classifier_prediction
             (photo_id, owner_id, photo_created_at, is_current, status, priority, input, input_sha256,
-             preprocessing, model_id, label, confidence, verdict, owner_says, probabilities, receipt,
+             preprocessing, model_id, label, confidence, verdict, user_feedback, probabilities, provenance,
              created_at, finished_at, seconds, error_code, error_detail, attempt, worker)
             SELECT p.id, 1, p.created_at, {yes}, CASE WHEN p.size % 40 = 3 THEN 'failed' ELSE 'done' END, 1,
             'input.png', 'sha', 'squash32-v1', 1, CASE WHEN p.size % 40 = 3 THEN '' ELSE {label} END,
             CASE WHEN p.size % 40 = 3 THEN NULL ELSE 0.2 + 0.8 * {chance} END,
-            CASE WHEN p.size % 40 = 3 THEN '' WHEN p.size % 23 = 0 THEN 'none_of_the_ten'
+            CASE WHEN p.size % 40 = 3 THEN '' WHEN p.size % 23 = 0 THEN 'unknown'
                  WHEN p.size % 7 = 0 THEN 'unsure' ELSE 'recognised' END,
             CASE WHEN p.size >= {CORRECTED} THEN '' WHEN p.size % 25 = 1 THEN 'agrees'
                  WHEN p.size % 25 = 2 THEN 'differs' ELSE '' END,
@@ -157,10 +157,11 @@ def fill(photos: int) -> dict[str, float]:
     from django.core.management import call_command
     from django.db import connection
 
-    from classifier import day_counts
     from classifier.models import Consent, User
-    from training import model_store, shipped_reports
+    from classifier.photos import daily_counts
+    from training.evaluation import pretrained_reports
     from training.models import Epoch, ModelVersion, TrainingJob
+    from training.registry import pretrained
 
     call_command("migrate", verbosity=0)
     call_command("createcachetable", verbosity=0)
@@ -169,8 +170,8 @@ def fill(photos: int) -> dict[str, float]:
     ModelVersion.objects.create(
         name="bench", recipe="fast_cnn", sha256="a" * 64, size=1, preprocessing="squash32-v1", card={}
     )
-    model_store.install_pretrained()
-    shipped_reports.complete()
+    pretrained.install_pretrained()
+    pretrained_reports.complete()
     job = TrainingJob.objects.create(
         recipe="seed_cnn", parameters={"epochs": 40}, state=TrainingJob.State.SUCCEEDED
     )
@@ -194,7 +195,7 @@ def fill(photos: int) -> dict[str, float]:
         with connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")
     filled = time.perf_counter()
-    days = day_counts.recount(limit=10_000)
+    days = daily_counts.recount(limit=10_000)
     return {
         "fill_s": round(filled - start, 1),
         "count_all_days_s": round(time.perf_counter() - filled, 1),
@@ -204,18 +205,19 @@ def fill(photos: int) -> dict[str, float]:
 
 def pages(photos: int) -> dict[str, str]:
     """The addresses to measure, by a name that is the same for both sites."""
-    from classifier.history import OLDER, ORDERS, _encode, history
+    from cifarsite.core.keyset import ON
     from classifier.models import Batch, Photo, User
+    from classifier.photos.history import ORDERS, history
     from training.models import ModelVersion, TrainingJob
 
     person = User.objects.get()
     middle = Photo.objects.get(size=photos // 2)
     day = middle.created_at.date()
-    deep = _encode(OLDER, history(person).get(photo_id=middle.pk), ORDERS[""])
+    deep = ORDERS[""].encode(ON, history(person).get(photo_id=middle.pk))
     filters = {
         "": "",
         "label": "label=cat",
-        "verdict": "verdict=none_of_the_ten",
+        "verdict": "verdict=unknown",
         "done": "status=done",
         "failed": "status=failed",
         "agreed": "correction=agrees",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 PARTS = {
     "gunicorn": "web",
-    "classifier.decoder": "decoder",
+    "classifier.images.sandbox_child": "decoder",
     "predict@": "prediction worker",
     "train@": "training worker",
     "manage.py recover": "sweeper",

@@ -43,7 +43,7 @@ SHORT: dict[str, float] = {"epochs": 1, "small_epochs": 0, "cutout": 0, "batch_s
 TINY = "training.tests.tiny_recipe"
 
 REQUEST = """
-from training import jobs
+from training.jobs import lifecycle as jobs
 answer = jobs.request_training(recipe=%(recipe)r, parameters=%(parameters)r, by=None).pk
 """
 
@@ -144,9 +144,9 @@ def compare_speed(recipe: str, epochs: int, rounds: int, quick: bool) -> tuple[l
 def short(recipe_name: str, values: dict[str, float]) -> dict[str, Any]:
     """A part, in a process of its own: the recipe's short schedule, on the images of ``seed_cnn``."""
     from benchmarks.peers.bare_fit import find, split
-    from training.engine.data import one_hot
-    from training.engine.fit import fit
-    from training.engine.preprocessing import make_inputs
+    from training.engine.data.cifar10 import one_hot
+    from training.engine.data.preprocessing import make_inputs
+    from training.engine.training.fit import fit
 
     data = split(find("seed_cnn"))
     recipe = find(recipe_name)

@@ -55,7 +55,7 @@ PASSWORD = "correct-horse-battery"
 BUCKETS_MS = (25, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1_200, 2_000, 4_000, 10_000)
 PEOPLE = """
 from cifarsite.test import make_user
-from classifier.tokens import make_token
+from classifier.accounts.tokens import make_token
 for number in range({count}):
     print("token", make_token(make_user(f"bench-{{number}}"), scopes=["predict", "read"])[1])
 """

@@ -23,7 +23,7 @@ SECONDS = float(os.environ["BENCH_BATCH_SECONDS"])
 @worker_process_init.connect
 def wait_instead(**kwargs: Any) -> None:
     """In the process that works, since only that one may hold TensorFlow."""
-    from training.engine.predictor import BATCH_SIZES, Predictor
+    from training.engine.inference.predictor import BATCH_SIZES, Predictor
 
     def forward(self: Predictor, images: Any) -> Any:
         size = next((size for size in BATCH_SIZES if size >= len(images)), len(images))

@@ -45,10 +45,10 @@ import io
 from django.core.files.base import ContentFile
 from django.utils import timezone
 from PIL import Image
-from classifier.image_checks import encode_input
+from classifier.images.validation import encode_input
 from classifier.models import Photo, Prediction, User
-from training.engine.preprocessing import find_version
-from training.model_store import live_preprocessing
+from training.engine.data.preprocessing import find_version
+from training.registry.model_store import live_preprocessing
 
 owner = User.objects.get(username="alice")
 name = live_preprocessing()
@@ -80,7 +80,7 @@ answer = len(photos)
 ASK = """
 from django.utils import timezone
 from classifier.models import Prediction
-from classifier.predictions import wake
+from classifier.predictions.queue import wake
 
 rows = Prediction.objects.all()
 rows.update(status="queued", attempt=0, claim=None, worker="", finished_at=None)
@@ -103,7 +103,7 @@ answer = {
 FORWARD = """
 import statistics, sys, time
 import numpy as np
-from training.engine.predictor import Predictor
+from training.engine.inference.predictor import Predictor
 model = Predictor(sys.argv[1])
 images = np.random.default_rng(0).integers(0, 256, (64, *model.input_shape), dtype=np.uint8)
 times = []

@@ -20,17 +20,22 @@ SECRETS = [
     (re.compile(r"(/accounts/confirm-email/)[^/\s\"']+"), rf"\1{LEFT_OUT}"),
     (re.compile(r"(/accounts/password/reset/key/)[^/\s\"']+"), rf"\1{LEFT_OUT}"),
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.IGNORECASE), rf"\1 {LEFT_OUT}"),
+    (re.compile(r"(authorization['\"]?\s*[=:]\s*['\"]?\w+\s+)[^\s'\",;]+", re.IGNORECASE), rf"\1{LEFT_OUT}"),
     (re.compile(r"\bcifar_[\w-]{8,}"), LEFT_OUT),
     (re.compile(r"(\w://[^\s:/@]*:)[^\s@/]+@"), rf"\1{LEFT_OUT}@"),
     (
         re.compile(
-            r"\b(passw\w*|secret\w*|token|sessionid|csrf\w*)(['\"]?\s*[=:]\s*)['\"]?[^\s'\",;&]+", re.I
+            r"(?<![\w-])((?:(?!passw|secret|token|sessionid|csrf|api_?key)[\w-])*+"
+            r"(?:passw|secret|token|sessionid|csrf|api_?key)[\w-]*+)(['\"]?\s*+[=:]\s*+)"
+            r"(?:\"[^\"]*\"|'[^']*'|[^\s'\",;&]+)",
+            re.IGNORECASE,
         ),
         rf"\1\2{LEFT_OUT}",
     ),
-    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "[e-mail]"),
+    # Looked for from where it begins alone: a long word costs its length, not its square.
+    (re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "[e-mail]"),
     # What somebody searches for or filters by stands behind the question mark.
-    (re.compile(r"(/[\w./-]*)\?[^\s\"']+"), rf"\1?{LEFT_OUT}"),
+    (re.compile(r"(/[\w.-]*)\?[^\s\"']+"), rf"\1?{LEFT_OUT}"),
 ]
 
 
@@ -59,6 +64,15 @@ def not_shed(record: logging.LogRecord) -> bool:
     return getattr(record, "status_code", 0) not in (503, 507) or bool(record.exc_info)
 
 
+def no_refusal(record: logging.LogRecord) -> bool:
+    """Not Django's line about a refusal, which the request's own line tells, with its id and the reason."""
+    if not 400 <= getattr(record, "status_code", 0) < 500 or record.exc_info:
+        return True
+    if record.name == "django.security.csrf" and isinstance(record.args, tuple):
+        structlog.contextvars.bind_contextvars(refused=str(record.args[0]))
+    return False
+
+
 def configure(*, as_json: bool, level: str) -> dict[str, Any]:
     """Set structlog up and return Django's ``LOGGING``; lines of the standard library look the same."""
     shared: list[Processor] = [
@@ -84,6 +98,7 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
         if as_json
         else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
     )
+    one_line = ["no_refusal"] if as_json else []  # people see no line of a request
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -98,18 +113,19 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
                 ],
             }
         },
-        "filters": {"not_shed": {"()": lambda: not_shed}},
+        "filters": {"not_shed": {"()": lambda: not_shed}, "no_refusal": {"()": lambda: no_refusal}},
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
             # Django's own handlers would write such a line a second time, past the formatter above.
             "django": {"handlers": [], "propagate": True, "level": level},
             # Load that was shed stands in the request's own line; it is no error a time.
-            "django.request": {"filters": ["not_shed"], "level": level},
+            "django.request": {"filters": ["not_shed", *one_line], "level": level},
+            "django.security.csrf": {"filters": one_line, "level": level},
             "gunicorn.error": {"handlers": [], "propagate": True, "level": level},
             "django.server": {"handlers": [], "propagate": True, "level": level},
             # A line a request is for machines that keep them; somebody who reads along wants faults.
-            "cifarsite.request_lines": {"level": level if as_json else "WARNING"},
+            "cifarsite.web.request_logging": {"level": level if as_json else "WARNING"},
             # Celery says of each wake-up what the rows say better.
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},

@@ -3,110 +3,59 @@
 import logging
 import os
 import re
-import secrets
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 from kombu.transport import TRANSPORT_ALIASES
 
-from cifarsite import logs
+from cifarsite import logs, sign_in_providers
+from cifarsite.environment import (
+    choice,
+    env,
+    folder,
+    kept_secret_key,
+    make_folder,
+    number,
+    one_of,
+    read,
+    site_address,
+    switch,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-# Where the site keeps what it writes: database, files, models, messages; default: var/ in the project.
+# Folder for all that the site writes; default: var/ in the project.
 VAR_DIR = Path(os.environ.get("VAR_DIR", BASE_DIR / "var")).resolve()
 
-env = environ.Env()
-
-
-def read(name: str, reader: Callable[..., Any], default: Any, expected: str) -> Any:
-    """Read one variable; ``expected`` ends the sentence that a wrong value gets."""
-    try:
-        return reader(name, default=default)
-    except (ValueError, ImproperlyConfigured) as error:
-        raise ImproperlyConfigured(f"{name} is {os.environ.get(name)!r}, expected {expected}.") from error
-
-
-def number(name: str, default: int, minimum: int = 0) -> int:
-    value: int = read(name, env.int, default, "a whole number")
-    if value < minimum:
-        raise ImproperlyConfigured(f"{name} is {value}, expected {minimum} or more.")
-    return value
-
-
-def switch(name: str, default: bool) -> bool:
-    text = os.environ.get(name, str(default)).lower()
-    if text not in ("1", "true", "yes", "on", "0", "false", "no", "off", ""):
-        raise ImproperlyConfigured(f"{name} is {text!r}, expected true or false.")
-    return text in ("1", "true", "yes", "on")
-
-
-def one_of(name: str, url: str, schemes: tuple[str, ...]) -> str:
-    scheme = urlsplit(url).scheme
-    if scheme not in schemes:
-        raise ImproperlyConfigured(
-            f"{name} is {url!r}, expected it to begin with one of {', '.join(schemes)}."
-        )
-    return scheme
-
-
-def kept_secret_key() -> str:
-    """Make a key at the first start and keep it, readable by the owner alone."""
-    path = VAR_DIR / "secret_key"
-    try:
-        VAR_DIR.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(64))
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise ImproperlyConfigured(
-            f"{path} cannot be written ({error.strerror}): free some space, set VAR_DIR or SECRET_KEY."
-        ) from error
-    key = path.read_text().strip()
-    if not key:
-        raise ImproperlyConfigured(f"{path} is empty: delete it, and a new key is made.")
-    return key
-
-
-def site_address(name: str, url: str) -> str:
-    parts = urlsplit(url.rstrip("/"))
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
-        raise ImproperlyConfigured(f"{name} is {url!r}, expected an address such as https://example.org.")
-    return url.rstrip("/")
-
-
 TESTING = "pytest" in sys.modules
-# Django's own error pages, which show code and settings: for development alone.
+# Django's debug pages, which show settings; development only.
 DEBUG = switch("DEBUG", False)
-# On where people reach the site by https: secure cookies, HSTS, redirect from http.
+# The site is served over https: secure cookies, HSTS, redirect from http.
 HTTPS = switch("HTTPS", False)
-# Signs sessions and links; empty: made at the first start and kept in VAR_DIR, readable by its owner.
-SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret_key()
-# Former keys, still accepted while a new SECRET_KEY takes over.
+# Signs sessions and links; empty: generated once and kept in VAR_DIR.
+SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret_key(VAR_DIR / "secret_key")
+# Previous keys, still accepted after a rotation.
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
-# Names and addresses by which people reach the site.
+# Host names that the site serves.
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-# Where `make run` answers, on this machine alone.
+# Port of `make run`, on localhost.
 PORT = number("PORT", 8000, 1)
-# Where people reach the site, such as https://example.org: links in mails and webhooks begin with it.
+# Public address, such as https://example.org, for links in mails and webhooks.
 BASE_URL = os.environ.get("BASE_URL") or f"http://localhost:{PORT}"
 BASE_URL = site_address("BASE_URL", BASE_URL)
-# Origins such as https://example.org that forms may be sent from, behind a proxy that ends https.
+# Trusted origins of forms behind a proxy with https, such as https://example.org.
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-# How many reverse proxies of your own stand before the site; 0: X-Forwarded-For is ignored.
+# Number of your own reverse proxies; 0: X-Forwarded-For is ignored.
 TRUSTED_PROXIES = number("TRUSTED_PROXIES", 0)
 
 INSTALLED_APPS = [
     "classifier",
     "training",
-    "django.contrib.admin",
+    "cifarsite.apps.GroupedAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -116,6 +65,8 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "allauth.usersessions",
     "corsheaders",
     "csp",
@@ -126,21 +77,26 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "cifarsite.request_lines.RequestLines",
+    "cifarsite.web.request_logging.RequestLines",
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "cifarsite.web.private_answers.PrivateAnswers",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
-    "classifier.audit.RefusalsOnRecord",
+    "classifier.accounts.audit.RefusalsOnRecord",
+    "classifier.pages.refusals.BodyLimits",
+    "classifier.accounts.rate_limits.DownloadsCounted",
     "classifier.api.errors.ProblemsOnly",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "classifier.languages.AccountLanguageMiddleware",
+    "classifier.accounts.middleware.AccountLanguageMiddleware",
+    "classifier.accounts.middleware.AccountTimeZoneMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "cifarsite.web.fitting_values.FittingValues",
     "django_htmx.middleware.HtmxMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -177,7 +133,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
-    # Kept open: where the disk is full the first one to open the file could not, and nobody could read.
+    # Kept open: on a full disk nobody could open the file, so nobody could read.
     DATABASES["default"]["CONN_MAX_AGE"] = 0 if TESTING else None
     # A file, not memory: connections of several threads to a database in memory share one cache,
     # where a locked table fails at once instead of waiting.
@@ -187,8 +143,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-    # Where the link is cut, nobody says so: a connection that hears nothing for these seconds is
-    # given up, or a worker would wait for a quarter of an hour.
+    # A cut link sends no error: without these limits a worker would wait a quarter of an hour.
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": 3,
         "keepalives_idle": 5,
@@ -199,7 +154,7 @@ else:
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# What all processes share, rates among it: `redis://host:6379/1`; empty: a table of the database.
+# Shared cache, with the rate counts: `redis://host:6379/1`; empty: a database table.
 CACHE_URL = os.environ.get("CACHE_URL", "")
 if CACHE_URL:
     one_of("CACHE_URL", CACHE_URL, ("redis", "rediss"))
@@ -221,9 +176,9 @@ else:
         }
     }
 
-# `s3://bucket` or `s3://bucket/folder` for photos, models and reports; empty: files in VAR_DIR.
+# `s3://bucket` or `s3://bucket/folder` for photos and models; empty: VAR_DIR.
 STORAGE_URL = os.environ.get("STORAGE_URL", "")
-# Where an S3-compatible store answers; empty: Amazon's.
+# Endpoint of an S3-compatible store; empty: Amazon's.
 S3_ENDPOINT_URL = os.environ.get("S3_ENDPOINT_URL", "")
 MEDIA_ROOT = VAR_DIR / "media"
 STORAGES: dict[str, Any] = {
@@ -237,7 +192,7 @@ if STORAGE_URL:
             f"STORAGE_URL is {STORAGE_URL!r}, expected s3://bucket or s3://bucket/folder."
         )
     STORAGES["default"] = {
-        "BACKEND": "training.s3_files.S3Files",
+        "BACKEND": "cifarsite.core.s3_storage.S3Files",
         "OPTIONS": {
             "bucket_name": urlsplit(STORAGE_URL).netloc,
             "location": urlsplit(STORAGE_URL).path.strip("/"),
@@ -251,106 +206,114 @@ STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 
-# A folder with the official batches; empty: Keras' download, checksum verified.
-CIFAR10_DIR = os.environ.get("CIFAR10_DIR", "")
-if CIFAR10_DIR and not Path(CIFAR10_DIR).is_dir():
-    raise ImproperlyConfigured(f"CIFAR10_DIR is {CIFAR10_DIR!r}, which is not a folder.")
-# By how many points of share or confidence a week may differ from the first weeks before staff get a mail,
-# once; twice as many for the mix of classes. 0: no mails.
+# Folder with the official CIFAR-10 batches; empty: downloaded, checksum verified.
+CIFAR10_DIR = folder("CIFAR10_DIR")
+# Percentage points by which a week's share or confidence may drift before staff get one mail; twice
+# for the class mix. 0: no mail.
 DRIFT_ALERT_POINTS = number("DRIFT_ALERT_POINTS", 10)
-# Photos that every new model is measured on besides: ten_classes/<class>/ and none_of_the_ten/; empty: none.
-PHOTOS_DIR = os.environ.get("PHOTOS_DIR", "")
-if PHOTOS_DIR and not Path(PHOTOS_DIR).is_dir():
-    raise ImproperlyConfigured(f"PHOTOS_DIR is {PHOTOS_DIR!r}, which is not a folder.")
-# Models, checkpoints and logs of this host's training runs.
+# Photos for another evaluation of each new model: ten_classes/<class>/, none_of_the_ten/; empty: none.
+PHOTOS_DIR = folder("PHOTOS_DIR")
+# Photos that recipes may learn from beside CIFAR-10, in the same layout; empty: none.
+TRAINING_PHOTOS_DIR = folder("TRAINING_PHOTOS_DIR")
+# Models, and checkpoints and logs of training runs, of this host.
 MODELS_DIR = VAR_DIR / "models"
 RUNS_DIR = VAR_DIR / "runs"
 
-# The largest photo, in MB.
+# Largest photo, MB.
 UPLOAD_MAX_MB = number("UPLOAD_MAX_MB", 20, 1)
-# The largest photo, in millions of pixels.
-UPLOAD_MAX_MEGAPIXELS = number("UPLOAD_MAX_MEGAPIXELS", 40, 1)
-# How many photos one person may have.
+# Largest photo, megapixels (phones: up to 50.3); some formats have lower limits.
+UPLOAD_MAX_MEGAPIXELS = number("UPLOAD_MAX_MEGAPIXELS", 51, 1)
+# Most photos per person.
 QUOTA_PHOTOS = number("QUOTA_PHOTOS", 100_000, 1)
-# The largest archive of photos, in MB.
+# Largest archive, MB.
 BATCH_MAX_MB = number("BATCH_MAX_MB", 2_048, 1)
-# How many files an archive may hold.
+# Most files per archive.
 BATCH_MAX_FILES = number("BATCH_MAX_FILES", 10_000, 1)
-# What an archive may unpack to in all, in MB.
+# One person's paused or not yet unpacked archives, MB in all.
+QUOTA_ARCHIVES_MB = number("QUOTA_ARCHIVES_MB", 4_096, 1)
+# Largest unpacked size of an archive, MB.
 BATCH_MAX_UNPACKED_MB = number("BATCH_MAX_UNPACKED_MB", 20_480, 1)
-# How many photos may wait for a model; more are refused with 503 and 'try again', so that what was
-# accepted is answered soon. Photos of archives do not count.
+# Most queued photos (archives do not count); further uploads get 503.
 MAX_WAITING_PHOTOS = number("MAX_WAITING_PHOTOS", 5_000, 1)
-# How many uploads one web process, of 24 threads, takes in at a time; the next get 503 at once.
+# Uploads that one web process (24 threads) handles at once; as many wait, more get 503.
 UPLOADS_AT_ONCE = number("UPLOADS_AT_ONCE", 4, 1)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
-FILE_UPLOAD_TEMP_DIR = None
 
 # --- The REST API ---------------------------------------------------------------------------
 
-# Requests a minute of one token; its owner may make twice as many with all of their tokens together,
-# and an address four times. Each further file of an upload counts as a request.
+# Requests a minute per token; per owner twice, per address four times as many. Each further file of an
+# upload counts as one.
 API_RATE_BURST = number("API_RATE_BURST", 300, 1)
-# The same for a day.
+# The same per day.
 API_RATE_SUSTAINED = number("API_RATE_SUSTAINED", 20_000, 1)
-# How many requests of one web process may wait for answers at a time, of its 24 threads.
+# Requests that may wait for predictions at once in a web process (24 threads).
 API_MAX_WAITING = number("API_MAX_WAITING", 12, 1)
-# Origins, such as https://example.org, whose pages may call the API with a token. None: no page may.
+# Origins whose pages may call the API with a token.
 CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
 CORS_URLS_REGEX = r"^/api/v1/"
 CORS_ALLOW_METHODS = ["GET", "POST", "DELETE", "OPTIONS"]
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "if-none-match"]
-CORS_EXPOSE_HEADERS = ["ETag", "Location", "Retry-After", "Idempotency-Replayed"]
+CORS_EXPOSE_HEADERS = [
+    *("ETag", "Location", "Retry-After", "Idempotency-Replayed"),
+    *("RateLimit", "RateLimit-Policy"),
+]
 
-# --- Work in the background -----------------------------------------------------------------
+# --- Background work ------------------------------------------------------------------------
 
-# How often a worker says that it lives, and renews what it has claimed.
+# Seconds between a worker's heartbeats, which renew its leases.
 HEARTBEAT_SECONDS = number("HEARTBEAT_SECONDS", 5, 1)
-# After how long without a sign of life a worker's work is given to another.
+# Seconds without heartbeat until another worker takes over.
 LEASE_SECONDS = number("LEASE_SECONDS", 30, 2)
-# How often the sweeper looks for work that nobody has, and for what is overdue.
+# Seconds between the sweeper's passes.
 SWEEP_SECONDS = number("SWEEP_SECONDS", 15, 1)
 MAX_ATTEMPTS = 3
-# Memory a training run may take, in MiB; 0: no limit.
+# Memory limit of a training run, MiB; 0: none.
 TRAINING_MEMORY_MB = number("TRAINING_MEMORY_MB", 0)
-# How far a training run stands back for other processes of its machine, 0 (not at all) to 19.
+# Niceness of training runs, 0 to 19 (lowest priority).
 TRAINING_NICE = number("TRAINING_NICE", 10)
-# Modules with a RECIPE besides those in training/engine/recipes.
+# Memory per GPU and process, MiB; 0: as needed.
+GPU_MEMORY_MB = number("GPU_MEMORY_MB", 0)
+# Further modules with a RECIPE.
 EXTRA_RECIPES = env.list("EXTRA_RECIPES", default=[])
-# How many photos go through the model together at most.
+# Most photos per forward pass.
 PREDICTION_BATCH = number("PREDICTION_BATCH", 64, 1)
-# On how many images of a set a report tries each distortion; 0: on none.
+# Images per corruption in a report; 0: none.
 REPORT_DISTORTED_IMAGES = number("REPORT_DISTORTED_IMAGES", 1_000)
-# On how many images of each kind that no camera took (noise, text, colours, screens) verdicts are tried.
-MADE_UP_IMAGES = number("MADE_UP_IMAGES", 150, 1)
-# Among how many training images the nearest to a photo are looked for; 0: all that trained the model.
+# Synthetic images (noise, text, colours, screens) of each kind in a report.
+SYNTHETIC_OOD_IMAGES = number("SYNTHETIC_OOD_IMAGES", 150, 1)
+# Training images in the embedding index for nearest images; 0: all.
 NEIGHBOUR_IMAGES = number("NEIGHBOUR_IMAGES", 0)
 
-# A challenger that is worse than the champion at this p (McNemar, same images) is refused.
-GATE_P_VALUE = read("GATE_P_VALUE", env.float, 0.05, "a number from 0 to 1")
-# The least recall of each class on the test images, 0 to 1.
+# Largest loss of held-out accuracy (0 to 1) against the champion and the best earlier model; a larger
+# one must be excluded with 95 % confidence.
+GATE_MARGIN = read("GATE_MARGIN", env.float, 0.01, "a number from 0 to 1")
+# Lowest held-out recall of each class, 0 to 1.
 GATE_CLASS_FLOOR = read("GATE_CLASS_FLOOR", env.float, 0.5, "a number from 0 to 1")
-# The highest calibration error of a challenger on the test images, 0 to 1.
+# Highest held-out calibration error (ECE), 0 to 1.
 GATE_ECE = read("GATE_ECE", env.float, 0.05, "a number from 0 to 1")
-# How many times the champion's forward time a challenger's may be, both timed side by side.
+# Longest forward pass, as a multiple of the champion's, measured side by side.
 GATE_SLOWDOWN = read("GATE_SLOWDOWN", env.float, 4.0, "a number such as 4.0")
 
-# Signs the messages that tell other programs of a finished training job; empty: there are none.
+# Turns on webhooks about finished training jobs, which it signs, and batches; empty: no webhooks.
 WEBHOOK_SECRET = os.environ.get("WEBHOOK_SECRET", "")
-# Hosts that webhooks may call although they are on this machine or in a private network.
+# Private or local hosts that webhooks may call.
 WEBHOOK_PRIVATE_HOSTS = env.list("WEBHOOK_PRIVATE_HOSTS", default=[])
 
-# Days after which the sweeper removes a photo; 0: never. Photos that train models stay.
+# Days until photos are removed; 0: never. Photos that train models stay.
 KEEP_PHOTOS_DAYS = number("KEEP_PHOTOS_DAYS", 0)
-# Days after its end for which the log and the checkpoints of a training run are kept; 0: for ever.
+# Days to keep logs and checkpoints of finished training runs; 0: for ever.
 KEEP_RUNS_DAYS = number("KEEP_RUNS_DAYS", 30)
-# Days for which an archive stays whose failed files may still be tried again; others go at once.
+# Days to keep archives with failed files for retries.
 KEEP_ARCHIVES_DAYS = number("KEEP_ARCHIVES_DAYS", 3, 1)
-# Hours after which a file that belongs to no row is removed: a younger one may be an upload under way.
+# Days to keep refusals and failed sign-ins in the audit log; other lines stay.
+KEEP_REFUSALS_DAYS = number("KEEP_REFUSALS_DAYS", 90, 7)
+# Days until a paused archive is cancelled and removed.
+KEEP_PAUSED_DAYS = number("KEEP_PAUSED_DAYS", 7, 1)
+# Hours until files without rows are removed; uploads must finish sooner.
 ORPHAN_HOURS = number("ORPHAN_HOURS", 24, 1)
 
-# Celery's broker: `redis://host:6379/0`; empty: files in VAR_DIR, for one machine.
+# Celery's broker: `redis://host:6379/0`; empty: files in VAR_DIR (one machine only).
 BROKER_URL = os.environ.get("BROKER_URL") or "filesystem://"
 CELERY_BROKER_URL = BROKER_URL
 CELERY_TASK_IGNORE_RESULT = True
@@ -361,44 +324,43 @@ CELERY_TASK_ROUTES = {
     "classifier.tasks.predict_bulk": {"queue": "batch"},
     "classifier.tasks.shadow": {"queue": "batch"},
     "classifier.tasks.unpack": {"queue": "batch"},
+    "classifier.tasks.import_images": {"queue": "batch"},
     "classifier.tasks.collect_neighbours": {"queue": "batch"},
     "classifier.tasks.*": {"queue": "default"},
     "training.tasks.train": {"queue": "train"},
-    "training.tasks.change_over": {"queue": "predict"},
+    "training.tasks.preload_champion": {"queue": "predict"},
     "training.tasks.*": {"queue": "default"},
 }
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_PROC_ALIVE_TIMEOUT = 60.0
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# Print mails on the console unchanged.
+CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A request never waits for a dead broker: one try, about a second.
 CELERY_TASK_PUBLISH_RETRY = False
 if one_of("BROKER_URL", BROKER_URL, ("filesystem", "redis", "rediss")) == "filesystem":
     TRANSPORT_ALIASES["filesystem"] = "cifarsite.broker:Transport"
-    _folder = VAR_DIR / "broker"
-    for _name in ("messages", "processed", "control"):
-        try:
-            (_folder / _name).mkdir(parents=True, exist_ok=True)
-        except OSError as _error:
-            raise ImproperlyConfigured(
-                f"{_folder / _name} cannot be made ({_error.strerror}): free some space or set VAR_DIR."
-            ) from _error
+    _messages, _processed, _control = (
+        make_folder(VAR_DIR / "broker" / name, ": free some space or set VAR_DIR")
+        for name in ("messages", "processed", "control")
+    )
     CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
-        "data_folder_in": str(_folder / "messages"),
-        "data_folder_out": str(_folder / "messages"),
-        "processed_folder": str(_folder / "processed"),
-        "control_folder": str(_folder / "control"),
+        "data_folder_in": _messages,
+        "data_folder_out": _messages,
+        "processed_folder": _processed,
+        "control_folder": _control,
         "store_processed": False,
         "polling_interval": 0.05,
     }
 else:
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
 
-# --- People ---------------------------------------------------------------------------------
+# --- Accounts and mail ----------------------------------------------------------------------
 
 AUTH_USER_MODEL = "classifier.User"
 # What writes the audit log.
-AUDIT = "classifier.audit.record"
+AUDIT = "classifier.accounts.audit.record"
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
     "allauth.account.auth_backends.AuthenticationBackend",
@@ -414,24 +376,47 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
-ACCOUNT_ADAPTER = "classifier.sign_in.AccountAdapter"
+ACCOUNT_ADAPTER = "classifier.accounts.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
-ACCOUNT_CONFIRM_EMAIL_ON_GET = False
 ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
-ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS else "http"
-ACCOUNT_RATE_LIMITS = {"login_failed": "10/5m/key,50/5m/ip"}
+# A stolen session cannot change addresses without the password.
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+# Report account changes by mail.
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_FORMS = {
+    "signup": "classifier.accounts.forms.SignUpForm",
+    "reset_password_from_key": "classifier.accounts.forms.NewPasswordForm",
+}
+ACCOUNT_RATE_LIMITS = {
+    # Per name typed, per client address, and per account.
+    "login_failed": "10/5m/key,50/5m/ip",
+    "login_failed_account": "10/5m/key",
+    "reauthenticate_failed": "10/5m/key",
+    "change_password": "10/5m/user",
+}
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "cifarsite"
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS
-USERSESSIONS_TRACK_ACTIVITY = False
 
-# How mail is sent: `smtp+tls://user:password@host:587`; empty: printed on the console.
+# Organisations whose accounts sign in here by OpenID Connect, such as `acme,uni`; each is described by
+# `OIDC_ACME_URL`, `OIDC_ACME_CLIENT_ID` and others: docs/sign-in.md.
+OIDC_PROVIDERS = env.list("OIDC_PROVIDERS", default=[])
+# Days that rights by a claim last after the last sign-in that confirmed them.
+OIDC_STAFF_DAYS = number("OIDC_STAFF_DAYS", 7, 1)
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {"APPS": sign_in_providers.providers(OIDC_PROVIDERS, os.environ)}
+}
+SOCIALACCOUNT_ADAPTER = "classifier.accounts.organisations.OrganisationAdapter"
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = True
+SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
+
+# Mail server: `smtp+tls://user:password@host:587`; empty: mails are printed.
 EMAIL_URL = os.environ.get("EMAIL_URL") or "consolemail://"
 one_of(
     "EMAIL_URL",
@@ -439,11 +424,13 @@ one_of(
     ("consolemail", "smtp", "smtp+tls", "smtp+ssl", "filemail", "memorymail", "dummymail"),
 )
 vars().update(env.email_url_config(EMAIL_URL))
-# The sender of the site's mails.
+MAIL_BACKEND: str = vars()["EMAIL_BACKEND"]
+EMAIL_BACKEND = "cifarsite.core.mail.CountingBackend"
+# Sender of mails.
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "cifarsite@localhost")
 EMAIL_TIMEOUT = 10
 
-# --- Answers --------------------------------------------------------------------------------
+# --- Responses and logs ---------------------------------------------------------------------
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -455,11 +442,9 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": ["'none'"],
     }
 }
-X_FRAME_OPTIONS = "DENY"
-SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = HTTPS
-SESSION_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 if HTTPS:
     SECURE_SSL_REDIRECT = True
     SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
@@ -472,44 +457,33 @@ if HTTPS:
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("vi", _("Vietnamese"))]
 LOCALE_PATHS = [BASE_DIR / "locale"]
+FORMAT_MODULE_PATH = ["cifarsite.formats"]
 TIME_ZONE = "UTC"
-USE_TZ = True
 
-IMPORT_EXPORT_SKIP_ADMIN_LOG = False
-
-# The least important messages that are logged: DEBUG, INFO, WARNING, ERROR or CRITICAL.
+# Lowest level logged: DEBUG, INFO, WARNING, ERROR or CRITICAL.
 LOG_LEVEL = os.environ.get("LOG_LEVEL", "INFO").upper()
-if LOG_LEVEL not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
-    raise ImproperlyConfigured(
-        f"LOG_LEVEL is {LOG_LEVEL!r}, expected DEBUG, INFO, WARNING, ERROR or CRITICAL."
-    )
-# How log lines look: `text` for people, `json` for machines, which get a line a request too.
+choice("LOG_LEVEL", LOG_LEVEL, ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+# `text` for people; `json` for machines, with a line per request.
 LOG_FORMAT = os.environ.get("LOG_FORMAT", "text")
-if LOG_FORMAT not in ("text", "json"):
-    raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}, expected text or json.")
+choice("LOG_FORMAT", LOG_FORMAT, ("text", "json"))
 LOGGING = logs.configure(as_json=LOG_FORMAT == "json", level=LOG_LEVEL)
-# The id of the request that published a task goes with it; the rows name theirs by themselves.
+# Tasks carry the id of the request that published them; rows store their own.
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_CELERY_DEFAULT_LOG_LEVEL = logging.DEBUG
-DJANGO_STRUCTLOG_COMMAND_LOGGING_ENABLED = False
 
-# Bearer token with which Prometheus may read /metrics on web hosts; empty: there is no such page.
+# Bearer token for /metrics on web hosts; empty: no such page.
 METRICS_TOKEN = os.environ.get("METRICS_TOKEN", "")
 if METRICS_TOKEN and len(METRICS_TOKEN) < 16:
     raise ImproperlyConfigured("METRICS_TOKEN is too short, expected 16 characters or more.")
-# Where the workers of a host without web processes tell their metrics, such as `10.0.0.5:9101`: to
-# everybody who reaches it, so on a network of your own; empty: nowhere.
+# Address for metrics of a worker host, such as `10.0.0.5:9101`; no authentication, so private network
+# only; empty: none.
 METRICS_ADDRESS = os.environ.get("METRICS_ADDRESS", "")
 if METRICS_ADDRESS and not re.fullmatch(r"[^\s:]+:\d{1,5}", METRICS_ADDRESS):
     raise ImproperlyConfigured(f"METRICS_ADDRESS is {METRICS_ADDRESS!r}, expected address:port.")
 if METRICS_TOKEN or METRICS_ADDRESS:
-    _metrics = os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(VAR_DIR / "metrics"))
-    try:
-        Path(_metrics).mkdir(parents=True, exist_ok=True)
-    except OSError as _error:
-        raise ImproperlyConfigured(f"{_metrics} cannot be made ({_error.strerror}).") from _error
+    make_folder(Path(os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(VAR_DIR / "metrics"))))
 
-# Where Sentry takes errors, without personal data; empty: nowhere.
+# Sentry DSN for errors, without personal data; empty: none.
 SENTRY_DSN = os.environ.get("SENTRY_DSN", "")
 if SENTRY_DSN:
     import sentry_sdk

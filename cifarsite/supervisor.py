@@ -16,19 +16,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from cifarsite import guard
 from cifarsite.bootstrap import end_with_parent, refuse_taken_port, stop, wanted_port
 
 ROOT = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("VAR_DIR") or ROOT / "var").resolve()
-MARK = "CIFARSITE_RUN"
-HAS_PROC = Path("/proc/self/environ").exists()
-# A training run needs some of this to write its checkpoint.
-SECONDS_TO_FINISH = 15
 LONGEST_PAUSE = 30
 # What lived this many seconds was well: the pause before its next start is a short one again.
 WELL_AFTER = 60
@@ -36,32 +32,24 @@ WELL_AFTER = 60
 
 def commands(port: int) -> dict[str, list[str]]:
     """What runs side by side, by name; `web` is what people reach."""
-    web = [sys.executable, "-m", "gunicorn", "cifarsite.wsgi", "--bind", f"127.0.0.1:{port}"]
-    web += ["--worker-class", "gthread", "--workers", "2", "--threads", "24", "--timeout", "60"]
-    web += ["--graceful-timeout", "10", "--log-level", "warning", "--no-control-socket", "--preload"]
-    # Longer than programs usually keep a connection for the next request (5 s): one that the server
-    # closes at that moment is reset.
-    web += ["--keep-alive", "15"]
+    # --keep-alive: longer than programs usually keep a connection for the next request (5 s): one that
+    # the server closes at that moment is reset.
+    web = (
+        f"-m gunicorn cifarsite.wsgi --bind 127.0.0.1:{port} --workers 2 --threads 24 "
+        "--worker-class cifarsite.web.gunicorn_worker.Worker --timeout 60 --graceful-timeout 10 "
+        "--keep-alive 15 --log-level warning --no-control-socket --preload"
+    )
+    worker = (
+        "-m celery --quiet -A cifarsite worker --loglevel INFO --concurrency 1 --prefetch-multiplier 1 "
+        "--without-gossip --without-mingle"
+    )
     # Where root runs this, say in a container, Celery's advice is not repeated at each start.
-    worker = [
-        sys.executable,
-        "-W",
-        "ignore:You're running the worker",
-        "-m",
-        "celery",
-        "--quiet",
-        "-A",
-        "cifarsite",
-        "worker",
-        "--loglevel",
-        "INFO",
-    ]
-    worker += ["--concurrency", "1", "--prefetch-multiplier", "1", "--without-gossip", "--without-mingle"]
+    quiet = [sys.executable, "-W", "ignore:You're running the worker", *worker.split()]
     return {
-        "web": web,
-        "predict": [*worker, "--queues", "predict,batch,default", "--hostname", "predict@%h"],
-        "train": [*worker, "--queues", "train", "--hostname", "train@%h"],
-        "sweeper": [sys.executable, "manage.py", "recover", "--every", "15"],
+        "web": [sys.executable, *web.split()],
+        "predict": [*quiet, "--queues", "predict,batch,default", "--hostname", "predict@%h"],
+        "train": [*quiet, "--queues", "train", "--hostname", "train@%h"],
+        "sweeper": [sys.executable, "manage.py", "recover", "--every"],
     }
 
 
@@ -70,74 +58,6 @@ def say(text: str) -> None:
         print(text, flush=True)
     except OSError:
         pass  # the terminal is gone; the processes still have to be ended
-
-
-def signal_process(send: Callable[[int, int], None], number: int, what: int) -> None:
-    try:
-        send(what, number)
-    except (ProcessLookupError, PermissionError):
-        pass  # it ended by itself meanwhile
-
-
-def marked(run: str) -> list[int]:
-    """Processes with this run's mark in their environment, those too that left their group (Linux)."""
-    wanted = f"{MARK}={run}".encode()
-    found = []
-    for file in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if wanted in file.read_bytes().split(b"\0"):
-                found.append(int(file.parent.name))
-        except OSError:
-            continue  # it ended, or belongs to another person
-    return found
-
-
-def anything_lives(groups: list[int], run: str) -> bool:
-    if HAS_PROC:
-        return bool(marked(run))
-    for group in groups:
-        try:
-            os.killpg(group, 0)
-        except (ProcessLookupError, PermissionError):
-            continue  # macOS: no permission for a group of zombies
-        return True
-    return False
-
-
-def kill_what_is_left(groups: list[int], run: str) -> None:
-    for group in groups:
-        signal_process(os.killpg, signal.SIGKILL, group)
-    for pid in marked(run):
-        signal_process(os.kill, signal.SIGKILL, pid)
-
-
-def start_guard(run: str) -> int:
-    """Fork a guard that ends the run if this process dies; it is told `+pid`, `-pid` and `done`."""
-    reading, writing = os.pipe()
-    if os.fork():
-        os.close(reading)
-        return writing
-    os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    os.close(writing)
-    groups: list[int] = []
-    with os.fdopen(reading) as lines:
-        for line in lines:
-            if line == "done\n":
-                os._exit(0)
-            elif line[0] == "+":
-                groups.append(int(line))
-            else:
-                groups.remove(-int(line))
-    # The supervisor was killed. As it would have done: TERM to the leaders, time to finish, KILL.
-    for group in groups:
-        signal_process(os.kill, signal.SIGTERM, group)
-    deadline = time.monotonic() + SECONDS_TO_FINISH
-    while time.monotonic() < deadline and anything_lives(groups, run):
-        time.sleep(0.2)
-    kill_what_is_left(groups, run)
-    os._exit(0)
 
 
 @dataclass
@@ -163,10 +83,10 @@ class Supervisor:
         self.children = [Child(name, argv) for name, argv in commands(port).items()]
         self.groups: list[int] = []
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "2"}  # TensorFlow's greetings are not warnings
-        self.environment = {**quiet, **os.environ, MARK: self.run, "PYTHONUNBUFFERED": "1"}
+        self.environment = {**quiet, **os.environ, guard.MARK: self.run, "PYTHONUNBUFFERED": "1"}
         self.stop_requests = 0
         self.last_request = 0.0
-        self.to_guard = start_guard(self.run)
+        self.to_guard = guard.start_guard(self.run)
         self.selector = selectors.DefaultSelector()
         waking, woken = os.pipe()
         os.set_blocking(waking, False)
@@ -208,7 +128,7 @@ class Supervisor:
 
     def forget(self, process: "subprocess.Popen[bytes]") -> None:
         """What an ended process left in its group goes too, before anything takes its place."""
-        signal_process(os.killpg, signal.SIGKILL, process.pid)
+        guard.signal_process(os.killpg, signal.SIGKILL, process.pid)
         self.groups.remove(process.pid)
         self.tell_guard(f"-{process.pid}")
 
@@ -286,24 +206,24 @@ class Supervisor:
     def end(self) -> None:
         living = [child.process for child in self.children if child.process and child.process.poll() is None]
         if living:
-            say(f"\nStopping: work in hand gets {SECONDS_TO_FINISH} s to finish (Ctrl-C again: none).")
+            say(f"\nStopping: work in hand gets {guard.SECONDS_TO_FINISH} s to finish (Ctrl-C again: none).")
         for process in living:
             process.terminate()
-        deadline = time.monotonic() + SECONDS_TO_FINISH
+        deadline = time.monotonic() + guard.SECONDS_TO_FINISH
         asked_rest = False
         while time.monotonic() < deadline and self.stop_requests < 2:
             if all(process.poll() is not None for process in living):
-                if not anything_lives(self.groups, self.run):
+                if not guard.anything_lives(self.groups, self.run):
                     break
                 if not asked_rest:
-                    for pid in marked(self.run):
-                        signal_process(os.kill, signal.SIGTERM, pid)
+                    for pid in guard.marked(self.run):
+                        guard.signal_process(os.kill, signal.SIGTERM, pid)
                     asked_rest = True
             self.wait(0.1)
         for child in self.children:
             if child.process and child.process.poll() is None:
                 say(f"{child.name} did not finish in time and is killed.")
-        kill_what_is_left(self.groups, self.run)
+        guard.kill_what_is_left(self.groups, self.run)
         self.tell_guard("done")
         if living:
             say("Stopped.")
@@ -339,13 +259,13 @@ def refuse_unwritable_folder() -> None:
 def lock_folder(port: int) -> int:
     """One site a folder: two would share the workers' names and messages. Returns the lock's descriptor."""
     lock = os.open(VAR_DIR / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    for patience in range(SECONDS_TO_FINISH * 10 + 50, -1, -1):
+    for patience in range(guard.SECONDS_TO_FINISH * 10 + 50, -1, -1):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid, other_port = (os.pread(lock, 100, 0).decode() or "? ?").split()
             # Killed outright: its guard still holds the lock while it ends the rest.
-            if patience and not Path(f"/proc/{pid}").exists() and HAS_PROC:
+            if patience and not Path(f"/proc/{pid}").exists() and guard.HAS_PROC:
                 time.sleep(0.1)
                 continue
             stop(

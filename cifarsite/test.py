@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, BinaryIO, cast
+from unittest import mock
 
 from allauth.account.models import EmailAddress
+from django.core import mail
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import TestCase, override_settings
+from django.utils import timezone
 from PIL import Image, ImageDraw
 
+from classifier.accounts import mails
+from classifier.accounts.tokens import make_token
 from classifier.models import Photo, Prediction, User
-from classifier.tokens import make_token
-from classifier.uploads import upload_photo
-from training.engine.data import CLASS_NAMES
+from classifier.uploads.photos import upload_photo
+from training.models import DEFAULT_PROJECT, ModelVersion
+from training.projects.access import class_names
 
 ORDINARY = ("predict", "read")
 PASSWORD = "correct-horse-battery"
@@ -51,18 +60,55 @@ def make_user(username: str, **fields: object) -> User:
     return user
 
 
+def sent_mails() -> list[Any]:
+    """All mails so far, once a worker has sent those that wait."""
+    mails.send_due()
+    return mail.outbox
+
+
+def drawn_model(project: str = DEFAULT_PROJECT, *, is_champion: bool = False) -> ModelVersion:
+    """A model version of a project with its classes of today, without a file."""
+    version, _made = ModelVersion.objects.get_or_create(
+        name=f"drawn-{project}",
+        defaults={
+            "project_id": project,
+            "classes": class_names(project),
+            "recipe": "drawn",
+            "sha256": hashlib.sha256(project.encode()).hexdigest(),
+            "size": 1,
+            "preprocessing": "squash32-v1",
+            "card": {},
+            "is_champion": is_champion,
+        },
+    )
+    return version
+
+
 def answer(
     photo: Photo, label: str = "cat", confidence: float = 0.91, verdict: str = "recognised"
 ) -> Prediction:
     """Write an answer as a worker would."""
     prediction = photo.prediction
-    rest = (1 - confidence) / (len(CLASS_NAMES) - 1)
-    prediction.probabilities = [confidence if name == label else rest for name in CLASS_NAMES]
+    prediction.model = prediction.model or drawn_model(photo.project_id)
+    classes = prediction.model.classes
+    rest = (1 - confidence) / (len(classes) - 1)
+    prediction.probabilities = [confidence if name == label else rest for name in classes]
     prediction.label, prediction.confidence, prediction.verdict = label, confidence, verdict
     prediction.status, prediction.seconds = Prediction.Status.DONE, 0.0042
     prediction.finished_at = prediction.created_at
     prediction.save()
     return prediction
+
+
+@contextmanager
+def no_midnight() -> Iterator[None]:
+    """Shortly before midnight (UTC) the clock is put back by an hour, so that today stays today."""
+    now = timezone.now
+    if now().strftime("%H:%M") < "23:45":
+        yield
+    else:
+        with mock.patch.object(timezone, "now", lambda: now() - timedelta(hours=1)):
+            yield
 
 
 class SiteTestCase(TestCase):
@@ -77,6 +123,7 @@ class SiteTestCase(TestCase):
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.enterClassContext(override_settings(MEDIA_ROOT=folder.name))
+        cls.enterClassContext(no_midnight())
         super().setUpClass()
 
     @classmethod

@@ -4,7 +4,10 @@ from django.utils.translation import gettext_lazy as _
 
 class ClassifierConfig(AppConfig):
     name = "classifier"
-    verbose_name = _("photos and answers")
+    verbose_name = _("photos and predictions")
 
     def ready(self) -> None:
-        from classifier import audit  # noqa: F401 (notes sign-ins that failed)
+        from classifier.accounts import audit  # noqa: F401 (notes sign-ins that failed)
+        from classifier.uploads import filenames
+
+        filenames.install()

@@ -1,5 +1,6 @@
-"""What the prediction workers run; the work is in ``classifier.predictions``."""
+"""What the prediction workers run; the work is in ``classifier.predictions.inference``."""
 
+import gc
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -9,8 +10,11 @@ from celery import shared_task
 from celery.signals import celeryd_after_setup, worker_process_init, worker_ready
 from django.db import DatabaseError
 
-from classifier import explanations, metrics, predictions, reruns, shadows, unpacking
-from training import neighbours
+from classifier.accounts import mails
+from classifier.monitoring import metrics, reclassification, shadow_deployment
+from classifier.predictions import explanations, inference
+from classifier.uploads import batch_worker, import_worker
+from training.registry import neighbour_index
 
 logger = logging.getLogger(__name__)
 _name = ""
@@ -19,23 +23,23 @@ _queues: set[str] = set()
 
 @shared_task(bind=True)
 def predict(self: Any) -> int:
-    return predictions.predict_pending(self.request.hostname)
+    return inference.predict_pending(self.request.hostname)
 
 
 @shared_task(bind=True)
 def predict_bulk(self: Any) -> int:
     worker = self.request.hostname
     # Somebody who waits for an explanation does not wait for a whole batch too.
-    answered = predictions.predict_pending(worker, partial(explanations.explain_pending, worker))
-    reruns.feed()
+    answered = inference.predict_pending(worker, partial(explanations.explain_pending, worker))
+    reclassification.feed()
     return answered
 
 
 @shared_task(bind=True)
 def explain(self: Any) -> int:
     worker = self.request.hostname
-    # Each message of this queue stands for one about photos too: see ``publish_unless_one_waits``.
-    predictions.predict_pending(worker)
+    # Each message of this queue stands for one about photos too: see ``notify_once``.
+    inference.predict_pending(worker)
     return explanations.explain_pending(worker)
 
 
@@ -44,22 +48,32 @@ def collect_neighbours(self: Any) -> int:
     worker = self.request.hostname
 
     def answer_people(renew: Callable[[], object]) -> None:
-        predictions.predict_pending(worker, renew)
+        inference.predict_pending(worker, renew)
         explanations.explain_pending(worker)
 
-    made = neighbours.collect_pending(worker, answer_people)
+    made = neighbour_index.collect_pending(worker, answer_people)
     explanations.fill_in_left()
     return made
 
 
 @shared_task(bind=True)
 def shadow(self: Any) -> int:
-    return shadows.work(self.request.hostname)
+    return shadow_deployment.work(self.request.hostname)
 
 
 @shared_task(bind=True)
 def unpack(self: Any) -> int:
-    return unpacking.unpack_slice(self.request.hostname)
+    return batch_worker.unpack_slice(self.request.hostname)
+
+
+@shared_task(bind=True)
+def import_images(self: Any) -> int:
+    return import_worker.import_slice(self.request.hostname)
+
+
+@shared_task
+def send_mails() -> int:
+    return mails.send_due()["mails_sent"]
 
 
 @celeryd_after_setup.connect
@@ -80,6 +94,9 @@ def load_model(**kwargs: Any) -> None:
     if not _queues & {"predict", "batch"}:
         return
     try:
-        predictions.load_model(_name)
+        inference.load_model(_name)
     except DatabaseError as error:
         logger.warning("The model could not be loaded yet: %s", error)
+    # TensorFlow's modules stay; looking through them again and again made some photos wait.
+    gc.collect()
+    gc.freeze()

@@ -7,7 +7,8 @@ from cifarsite import logs
 # systemd hands over a socket, which then counts instead.
 bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("WEB_PROCESSES", "2"))
-worker_class = "gthread"
+# Receives requests before a thread is given to them: slow clients hold none.
+worker_class = "cifarsite.web.gunicorn_worker.Worker"
 # UPLOADS_AT_ONCE and API_MAX_WAITING are shares of these.
 threads = 24
 # What waits longer than these lines is better off with another host, or with an honest error.

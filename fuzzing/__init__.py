@@ -10,7 +10,7 @@ def load_targets() -> tuple[dict[str, Callable[[bytes], None]], Callable[[str], 
 
     django.setup()
     logging.disable(logging.CRITICAL)
-    from classifier.tests.fuzz_targets import TARGETS, seeds
+    from classifier.tests.images.fuzz_targets import TARGETS, seeds
 
     return TARGETS, seeds
 

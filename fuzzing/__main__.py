@@ -1,8 +1,8 @@
 """Coverage-guided fuzzing: ``make fuzz`` or ``python -m fuzzing [TARGET] [SECONDS]``.
 
 Needs requirements-fuzz.txt (atheris; Linux). Each target runs in a process of its own, for two
-minutes unless told otherwise; what makes one fail is written to classifier/tests/corpus, where the
-tests replay it from then on.
+minutes unless told otherwise; what makes one fail is written to classifier/tests/images/corpus,
+where the tests replay it from then on.
 """
 
 from __future__ import annotations
@@ -16,12 +16,21 @@ from inspect import isclass, isfunction
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CORPUS = ROOT / "classifier" / "tests" / "corpus"
+CORPUS = ROOT / "classifier" / "tests" / "images" / "corpus"
 SECONDS = 120
 # Where new ways through the code are looked for.
 READERS = [
-    *("classifier.image_headers", "classifier.image_checks", "classifier.archives", "classifier.history"),
-    *("classifier.forms", "classifier.batches", "training.engine.data", "training.engine.model_files"),
+    *(
+        "classifier.images.headers",
+        "classifier.images.signatures",
+        "classifier.images.validation",
+        "classifier.uploads.zip_reader",
+        "classifier.photos.history",
+    ),
+    *("classifier.images.decoding", "classifier.images.colours"),
+    *("classifier.pages.forms", "classifier.uploads.ground_truth", "classifier.uploads.filenames"),
+    "django.http.multipartparser",
+    *("training.engine.data.cifar10", "training.engine.inference.model_file_check"),
     *("zipfile", "csv", "django.http.request", "django.forms.fields", "django.forms.forms"),
     *("django.forms.widgets", "django.utils.datastructures", "django.utils.formats"),
 ]

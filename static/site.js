@@ -33,8 +33,13 @@ document.addEventListener("DOMContentLoaded", () => {
     }
   });
 
-  // Times come in UTC; the browser knows where the reader is.
-  const clock = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  // Times are told in the account's time zone; where none is chosen, in the browser's.
+  const clock = new Intl.DateTimeFormat(document.documentElement.lang, {
+    dateStyle: "medium",
+    timeStyle: "short",
+    timeZone: document.documentElement.dataset.timeZone || undefined,
+  });
+  proposeZone(document.querySelector("[data-propose-zone]"));
   const tellLocally = (root) => {
     for (const time of root.querySelectorAll("time[data-local]")) {
       time.textContent = clock.format(new Date(time.dateTime));
@@ -73,3 +78,16 @@ document.addEventListener("DOMContentLoaded", () => {
     select.addEventListener("change", () => select.form.requestSubmit());
   }
 });
+
+// Asked once a browser, and only where the browser's time zone is another one than the site's.
+function proposeZone(form) {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (!form || !zone || zone === form.dataset.proposeZone || localStorage.getItem("zone-proposed")) return;
+  form.time_zone.value = zone;
+  form.querySelector("[data-zone]").textContent = zone;
+  form.hidden = false;
+  form.querySelector("[data-zone-dismiss]").addEventListener("click", () => {
+    localStorage.setItem("zone-proposed", zone);
+    form.remove();
+  });
+}

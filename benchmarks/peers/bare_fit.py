@@ -24,10 +24,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 
-from training.engine.data import TrainingData, load_cifar10, one_hot, split_training
-from training.engine.package import SPLIT_SEED
-from training.engine.recipe import Recipe
+from training.engine.data.cifar10 import SPLIT_SEED, TrainingData, load_cifar10, one_hot, split_training
 from training.engine.recipes import RECIPES
+from training.engine.training.recipe import Recipe
 
 VALIDATION_BATCH = 500
 

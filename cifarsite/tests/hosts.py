@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import psycopg
 
+from cifarsite.tests.run_folder import once
 from conftest import ROOT, wait_until
 
 Process = subprocess.Popen[bytes]
@@ -24,15 +26,15 @@ WORKER += ["--prefetch-multiplier", "1", "--without-gossip", "--without-mingle"]
 ONE_MODEL = """
 import shutil, tempfile
 from pathlib import Path
-from training import model_store
+from training.registry import pretrained
 _folder = Path(tempfile.mkdtemp())
-shutil.copytree(model_store.PRETRAINED_DIR / 'fast_cnn', _folder / 'fast_cnn')
-model_store.PRETRAINED_DIR, model_store.SHIPPED_CHAMPION = _folder, 'fast_cnn'
-model_store.install_pretrained()
+shutil.copytree(pretrained.PRETRAINED_DIR / 'fast_cnn', _folder / 'fast_cnn')
+pretrained.PRETRAINED_DIR, pretrained.SHIPPED_CHAMPION = _folder, 'fast_cnn'
+pretrained.install_pretrained()
 """
 PEOPLE = """
 from cifarsite.test import make_user
-from classifier.tokens import make_token
+from classifier.accounts.tokens import make_token
 alice = make_user('alice', is_staff=True)
 print('token', make_token(alice, scopes=['predict', 'read', 'train'])[1])
 """
@@ -68,15 +70,15 @@ class Host:
         }
         self.running: list[Process] = []
 
-    def manage(self, *words: str, expected: int = 0) -> str:
+    def manage(self, *words: str, expected: int = 0, **environment: str) -> str:
         """Run a command to its end; its output, both streams."""
         done = subprocess.run(
             [*self.inside, sys.executable, "manage.py", *words],
             cwd=ROOT,
-            env=self.environment,
+            env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == expected, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -89,12 +91,27 @@ class Host:
         said = self.shell(f"{code}\nimport json\nprint('answer', json.dumps(answer, default=str))")
         return json.loads(next(line for line in said.splitlines() if line.startswith("answer "))[7:])
 
-    def prepare(self) -> str:
-        """Tables, one model, and Alice, who is staff; her token."""
+    def migrate(self) -> None:
+        """All tables, empty; of SQLite a copy of what is made once a run of the tests."""
+        if self.environment["DATABASE_URL"]:
+            self._make_tables()
+        else:
+            self.copy(once("tables", lambda folder: Host(folder)._make_tables()))
+
+    def _make_tables(self) -> None:
         self.manage("migrate", "--verbosity", "0")
         self.manage("createcachetable")
+
+    def prepare(self) -> str:
+        """Tables, one model, and Alice, who is staff; her token."""
+        self.migrate()
         said = self.shell(ONE_MODEL + PEOPLE)
         return next(line for line in said.splitlines() if line.startswith("token ")).split()[1]
+
+    def copy(self, folder: Path, *left_out: str) -> None:
+        """Begin with what lies in the folder of another host, but its logs."""
+        ignore = shutil.ignore_patterns("log-*", *left_out)
+        shutil.copytree(folder, self.folder, ignore=ignore, dirs_exist_ok=True)
 
     def start(self, *argv: str, name: str) -> Process:
         """A leader of a group of its own; what it says lies in the folder."""
@@ -126,14 +143,24 @@ class Host:
     def said(self, name: str) -> str:
         return self.log(name).read_text(errors="replace") if self.log(name).exists() else ""
 
+    def kill(self, process: Process) -> None:
+        """Kill -9, and what it forked too."""
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it ended by itself
+        process.wait()
+        self.running.remove(process)
+
+    def ask_to_end(self, process: Process, seconds: float = 60) -> None:
+        """TERM, as a supervisor or a machine that goes down sends it."""
+        process.terminate()
+        process.wait(seconds)
+        self.running.remove(process)
+
     def destroy(self) -> None:
-        for process in self.running:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            process.wait()
-        self.running.clear()
+        for process in list(self.running):
+            self.kill(process)
 
 
 @contextmanager

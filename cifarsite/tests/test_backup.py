@@ -17,8 +17,8 @@ from conftest import S3_KEYS, s3_client, wait_until
 PHOTOS = """
 from cifarsite.test import image_file
 from classifier.models import User
-from classifier.predictions import predict_pending
-from classifier.uploads import upload_photo
+from classifier.predictions.inference import predict_pending
+from classifier.uploads.photos import upload_photo
 alice = User.objects.get(username='alice')
 for number, colour in enumerate(['steelblue', 'crimson', 'gold']):
     upload_photo(alice, image_file(f'{number}.jpg', colour=colour))
@@ -28,9 +28,9 @@ EVERYTHING = """
 import hashlib
 import numpy as np
 from django.core.files.storage import default_storage
-from classifier.backups import count_rows, stored_names
+from classifier.operations.backup import count_rows, stored_names
 from classifier.models import Prediction
-from training import model_store
+from training.registry import model_store
 fresh = model_store.predictor(model_store.champion()).predict(
     np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
 )
@@ -187,3 +187,29 @@ def test_files_are_copied_once_and_what_no_kept_backup_names_goes(
     host.manage("backup", str(backups), "--keep", "1")
     assert len(list(backups.glob("2*"))) == 1
     assert not gone.exists()
+
+
+@pytest.mark.slow
+def test_a_damaged_file_is_left_out_of_a_restore_and_listed(on_one_machine: Host, tmp_path: Path) -> None:
+    host, backups = on_one_machine, tmp_path / "backups"
+    host.prepare()
+    host.shell(PHOTOS)
+    host.manage("backup", str(backups))
+    damaged = next((backups / "files").rglob("display.jpg"))
+    name = damaged.relative_to(backups / "files")
+    damaged.write_bytes(bytes([damaged.read_bytes()[0] ^ 1]) + damaged.read_bytes()[1:])
+    before = host.ask(EVERYTHING)
+    # One that is in the storage and was damaged there, its size as before, is put back as well.
+    stored = next(
+        path for path in (host.folder / "media").rglob("display.jpg") if path.parent.name not in str(name)
+    )
+    content = stored.read_bytes()
+    lose_sqlite(host)
+    (host.folder / "media" / name).unlink()
+    stored.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    assert "--leave-out-damaged" in host.manage("restore", str(backups), expected=1)
+    assert f"left out  {name}" in host.manage("restore", str(backups), "--leave-out-damaged")
+    assert stored.read_bytes() == content
+    after = host.ask(EVERYTHING)
+    assert after["answers"] == before["answers"]
+    assert before["files"].keys() - after["files"].keys() == {str(name)}

@@ -9,7 +9,7 @@ from celery import Celery
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import ChannelError
 
-from training import messages
+from cifarsite.core import wakeups
 
 
 @pytest.fixture
@@ -93,9 +93,9 @@ def test_no_second_message_is_sent_while_one_waits_and_another_one_once_it_was_t
         task_queues=[queue],
         task_routes={"look": {"queue": queue.name}},
     )
-    with connection, mock.patch.object(messages, "current_app", app):
+    with connection, mock.patch.object(wakeups, "current_app", app):
         for _time in range(3):
-            assert messages.publish_unless_one_waits("look", queue.name)
+            assert wakeups.notify_once("look", queue.name)
         assert len(take(connection, queue)) == 1
-        assert messages.publish_unless_one_waits("look", queue.name)
+        assert wakeups.notify_once("look", queue.name)
         assert len(take(connection, queue)) == 1

@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks import batch, growth, spending, training
 from benchmarks.intake import make_photo
 from conftest import ROOT, wait_until
-from training.engine.preprocessing import make_input
+from training.engine.data.preprocessing import make_input
 
 
 @pytest.mark.parametrize("side", [32, 128])
@@ -52,7 +52,7 @@ def test_answers_are_compared_photo_by_photo() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
 def test_a_sites_processes_are_told_apart_by_their_command_lines() -> None:
-    child = "[sys.executable, '-m', 'classifier.' + 'decoder'], stdin=-1"
+    child = "[sys.executable, '-m', 'classifier.images.' + 'sandbox_child'], stdin=-1"
     code = f"import subprocess, sys; subprocess.Popen({child}).wait()  # predict@test"
     words = [sys.executable, "-c", code]
     process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

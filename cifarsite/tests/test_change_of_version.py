@@ -17,7 +17,7 @@ from django.db.migrations.operations.base import Operation
 from django.utils import timezone
 
 # The last migrations before the rule: what came until then went live with everything stopped.
-BEGIN = {"classifier": "0009_prediction_finished", "training": "0007_worker_problem"}
+BEGIN = {"classifier": "0010_unknown_verdict", "training": "0009_schedule_numbers"}
 # Migrations that take away, and since which version nothing uses what they take: "app.name": "0.2.0".
 SECOND_STEPS: dict[str, str] = {}
 # What a worker that runs may be sent by a web host of the version before or after.
@@ -107,7 +107,7 @@ def test_the_rule_finds_what_would_hurt(operation: Operation) -> None:
     [
         migrations.AddField("prediction", "mood", models.CharField(max_length=5, default="", db_default="")),
         migrations.AddField("prediction", "mood", models.CharField(max_length=5, null=True)),
-        migrations.AlterField("prediction", "label", models.CharField(max_length=30, blank=True)),
+        migrations.AlterField("prediction", "label", models.CharField(max_length=150, blank=True)),
         migrations.AddIndex("prediction", models.Index(fields=["label"], name="x")),
     ],
     ids=lambda operation: type(operation).__name__,

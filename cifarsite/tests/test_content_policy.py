@@ -43,7 +43,7 @@ def paths(objects: dict[str, Any]) -> list[str]:
         table = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
         row = model._default_manager.first()
         found += [table, f"{table}{row.pk}/change/"] if row else [table]
-    return [*found, "/admin/", f"/admin/classifier/photo/{objects['photo']}/look/", "/nothing/"]
+    return [*found, "/admin/", f"/admin/classifier/photo/{objects['photo']}/staff-access/", "/nothing/"]
 
 
 def is_page(response: Any) -> bool:

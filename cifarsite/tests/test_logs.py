@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import logging.config
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,9 +14,9 @@ from django.conf import settings
 from django.test import Client, override_settings
 
 from cifarsite import logs
+from cifarsite.core.leases import current_request_id
 from cifarsite.test import PASSWORD, image_file, make_user
 from classifier.models import Prediction
-from training.models import current_request_id
 
 SECRETS = [
     "Authorization: Bearer cifar_Zm9vYmFyYmF6cXV4",
@@ -27,6 +28,12 @@ SECRETS = [
     "password=hunter2&next=/",
     "{'password': 'hunter2'}",
     "GET /history/?q=hunter2",
+    "access_token=hunter2&next=/",
+    "refresh_token: hunter2",
+    "api_key=hunter2",
+    "{'my_secret_key': 'a pass phrase, hunter2'}",
+    'WEBHOOK_SECRET="of words; hunter2"',
+    "Authorization: Token hunter2",
 ]
 WORDS = ["Zm9v", "alice", "1uXyz", "deadbeef", "hunter2"]
 
@@ -59,6 +66,18 @@ def test_it_leaves_secrets_and_people_out(text: str, lines: io.StringIO) -> None
         logging.getLogger("some.library").exception("It broke")
     assert len(parsed(lines)) == 3
     assert not [word for word in WORDS if word in lines.getvalue()]
+
+
+@pytest.mark.parametrize(
+    "part", ["9", "_", "a.", "/", "/a", "-", " ", "a@", "a?", "passw", "Bearer ", "x://"]
+)
+def test_a_long_word_costs_its_length_and_not_its_square(part: str) -> None:
+    """Whoever asks for long addresses must not keep the web process busy with its log."""
+    text = (part * 100_000)[:100_000]
+    began = time.process_time()
+    logs.without_secrets(None, "info", {"event": text})
+    # Milliseconds; its square would be a minute.
+    assert time.process_time() - began < 10
 
 
 def test_it_leaves_members_out_whose_name_says_that_they_are_secret(lines: io.StringIO) -> None:
@@ -141,13 +160,30 @@ def test_load_that_is_shed_is_no_error_a_time(lines: io.StringIO) -> None:
     assert [line["event"] for line in parsed(lines)] == ["Said: 500"]
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("method", "path", "status", "refused"),
+    [("get", "/photos/no-such/", 404, ""), ("post", "/", 403, "CSRF cookie not set."), ("put", "/", 405, "")],
+)
+def test_a_refusal_leaves_one_line_with_its_id(
+    method: str, path: str, status: int, refused: str, lines: io.StringIO
+) -> None:
+    client = Client(enforce_csrf_checks=method == "post")
+    client.force_login(make_user("alice"))
+    answer = getattr(client, method)(path)
+    assert answer.status_code == status
+    (line,) = parsed(lines)
+    assert (line["event"], line["status"], line.get("refused", "")) == ("request", status, refused)
+    assert line["request_id"] == answer.headers["X-Request-ID"]
+
+
 def test_people_read_a_line_of_words() -> None:
     config = logs.configure(as_json=False, level="INFO")
     written = config["handlers"]["console"]["stream"] = io.StringIO()
     logging.config.dictConfig(config)
     try:
         logging.getLogger("some.library").info("Photos wait.")
-        logging.getLogger("cifarsite.request_lines").info("left out")
+        logging.getLogger("cifarsite.web.request_logging").info("left out")
         assert "Photos wait." in written.getvalue()
         assert "{" not in written.getvalue()
         assert "left out" not in written.getvalue()

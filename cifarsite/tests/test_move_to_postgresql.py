@@ -10,13 +10,13 @@ from cifarsite.tests.test_backup import EVERYTHING, PHOTOS
 MORE = """
 from django.contrib.auth.models import Group, Permission
 from django.utils import timezone
-from classifier.batches import create_batch
-from classifier.corrections import correct
+from classifier.uploads.batches import create_batch
+from classifier.feedback.corrections import correct
 from classifier.models import Photo, User
-from classifier.tests.archives import photos, zipped
-from training import jobs
+from classifier.tests.uploads.archives import photos, zipped
+from training.jobs import lifecycle as jobs
 alice = User.objects.get(username='alice')
-group = Group.objects.create(name='reviewers')
+group = Group.objects.get(name='reviewers')
 group.permissions.set(Permission.objects.filter(codename__contains='correction'))
 alice.groups.add(group)
 create_batch(alice, zipped(photos(2)), filename='two.zip')
@@ -27,7 +27,7 @@ Photo.objects.filter(filename='0.jpg').update(created_at='2020-02-29T23:59:59.12
 EVERY_ROW = """
 from django.apps import apps
 from django.core import serializers
-from classifier.moving import kept_models
+from classifier.operations.database_copy import kept_models
 answer = {m._meta.label: serializers.serialize('python', m._base_manager.order_by('pk'))
           for m in kept_models()}
 """
@@ -35,9 +35,9 @@ NEW_ROWS = """
 from django.contrib.auth.models import Group
 from classifier.models import User
 from cifarsite.test import make_user
-from training import jobs
+from training.jobs import lifecycle as jobs
 bob = make_user('bob')
-bob.groups.add(Group.objects.get())
+bob.groups.add(Group.objects.get(name='reviewers'))
 jobs.request_training(recipe='fast_cnn', parameters={'epochs': 1}, by=bob)
 Group.objects.create(name='others').permissions.set([1])
 """
@@ -58,7 +58,9 @@ def test_a_site_moves_with_every_row_and_gives_the_same_answers(tmp_path: Path, 
         assert large.ask(EVERYTHING) == before
         large.shell(NEW_ROWS)  # no number is given twice
         large.shell(PHOTOS)
-        assert "holds accounts already" in small.manage("copy_database", database, expected=1)
-        assert "no database's URL" in small.manage("copy_database", "nonsense", expected=1)
+        assert "already contains accounts" in small.manage("copy_database", database, expected=1)
+        assert "not a database URL" in small.manage("copy_database", "nonsense", expected=1)
+        # Without an argument the address is read from standard input: no list of processes shows it.
+        assert "not a database URL" in small.manage("copy_database", expected=1)
     # The old database is untouched: going back is setting DATABASE_URL back.
     assert small.ask(EVERY_ROW) == rows

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cifarsite import request_bodies, supervisor
-from cifarsite.request_bodies import ReadToTheEnd
+from cifarsite import supervisor
 from cifarsite.tests.hosts import Host
+from cifarsite.web import request_bodies
+from cifarsite.web.request_bodies import ReadToTheEnd
 from conftest import accepts, free_port, wait_until
 
 # More than the systems of both sides keep for each other: the client has to wait until it is read.

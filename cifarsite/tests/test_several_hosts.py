@@ -23,7 +23,7 @@ import requests
 from cifarsite.test import image_bytes
 from cifarsite.tests.hosts import Host, Process
 from conftest import S3_KEYS, require, s3_client, wait_until
-from training.engine.tests.synthetic import write_binary
+from training.engine.tests.data.synthetic import write_binary
 
 NAMES = ("web", "redis", "postgres", "s3", "predict1", "predict2", "train")
 # The training run goes on from the first cut to the third, on a machine of any speed: its batches wait.
@@ -111,7 +111,7 @@ class Site:
             "WEB_BIND": "0.0.0.0:8000",
             "EXTRA_RECIPES": "training.tests.tiny_recipe",
             "REPORT_DISTORTED_IMAGES": 0,
-            "MADE_UP_IMAGES": 3,
+            "SYNTHETIC_OOD_IMAGES": 3,
             "TRAINING_NICE": 0,
             "CIFAR10_DIR": write_binary(self.folder),
             **S3_KEYS,
@@ -248,7 +248,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def test_a_cut_link_to_any_host_loses_nothing(site: Site, measured: Callable[[str], None]) -> None:
     begun = time.monotonic()
     job = site.hosts["web"].ask(
-        "from training import jobs\n"
+        "from training.jobs import lifecycle as jobs\n"
         f"parameters = {{'epochs': {EPOCHS}, 'pause': {PAUSE}, 'batch_size': 10_000}}\n"
         "answer = jobs.request_training(recipe='tiny', parameters=parameters, by=None).pk"
     )

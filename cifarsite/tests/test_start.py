@@ -116,11 +116,21 @@ def sites() -> Iterator[list[Site]]:
         site.destroy()
 
 
+@pytest.fixture(scope="module")
+def running(folder: Path) -> Iterator[list[Site]]:
+    started: list[Site] = []
+    yield started
+    for site in started:
+        site.destroy()
+
+
 @pytest.fixture
-def site(folder: Path, sites: list[Site]) -> Site:
-    sites.append(Site(folder))
-    sites[0].wait_until_all_runs()
-    return sites[0]
+def site(folder: Path, running: list[Site]) -> Site:
+    """The site that an earlier test has started and not ended, or else a new one."""
+    if not running or running[-1].make.poll() is not None:
+        running.append(Site(folder))
+        running[-1].wait_until_all_runs()
+    return running[-1]
 
 
 def refusal(tmp_path: Path, sites: list[Site], **environment: str) -> str:
@@ -153,6 +163,7 @@ def test_it_starts_twice_and_shows_the_admin_once(folder: Path, sites: list[Site
     assert "migrations applied" not in second.said()
 
 
+@pytest.mark.slow
 def test_the_web_processes_hold_no_tensorflow(site: Site) -> None:
     for path in ("/", "/accounts/login/", "/admin/login/", "/readyz"):
         site.get(path)
@@ -161,6 +172,28 @@ def test_the_web_processes_hold_no_tensorflow(site: Site) -> None:
     for pid in web:
         loaded = Path(f"/proc/{pid}/maps").read_text()
         assert not re.findall(r"site-packages/(?:tensorflow|keras|sklearn|scipy)/\S*", loaded)
+
+
+def test_the_web_processes_share_what_is_loaded_before_they_are_forked() -> None:
+    code = "import gc, sys, cifarsite.wsgi; print('classifier.pages' in sys.modules, gc.get_freeze_count())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    pages, frozen = done.stdout.split()
+    assert pages == "True"
+    assert int(frozen) > 50_000
+
+
+@pytest.mark.slow
+def test_what_dies_is_started_again(site: Site) -> None:
+    worker = min(site.processes("celery", "--queues train"))
+    os.kill(worker, signal.SIGKILL)
+    site.wait_for("train was killed by signal 9; it starts again in 1 s.")
+    wait_until(lambda: site.is_ready("train", times=2), "the new worker", 60)
+    assert worker not in site.processes("celery", "--queues train")
+
+
+@pytest.mark.slow
+def test_it_says_that_the_folder_is_in_use(site: Site, folder: Path, sites: list[Site]) -> None:
+    assert f"The site runs already on port {site.port}" in refusal(folder, sites)
 
 
 def end_by_ctrl_c(site: Site) -> None:
@@ -184,6 +217,7 @@ def kill_supervisor_and_its_guard(site: Site) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "end", [end_by_ctrl_c, end_by_term, kill_make, kill_supervisor, kill_supervisor_and_its_guard]
 )
@@ -198,8 +232,8 @@ def test_it_leaves_no_process_behind(site: Site, end: object) -> None:
 # A process that will not end when asked, and one of its own that left its process group.
 STUBBORN = """
 import sys
-from cifarsite import supervisor
-supervisor.SECONDS_TO_FINISH = 1
+from cifarsite import guard, supervisor
+guard.SECONDS_TO_FINISH = 1
 stubborn = "trap '' TERM; setsid sh -c 'echo begun; exec sleep 300' & while true; do sleep 1; done"
 supervisor.commands = lambda port: {"stubborn": ["sh", "-c", stubborn]}
 site = supervisor.Supervisor(int(sys.argv[1]))
@@ -217,18 +251,6 @@ def test_what_does_not_end_is_killed_wherever_it_went(number: int, tmp_path: Pat
     site.wait_until_nothing_is_left()
     if number == signal.SIGTERM:
         assert "stubborn did not finish in time and is killed." in site.said()
-
-
-def test_what_dies_is_started_again(site: Site) -> None:
-    worker = min(site.processes("celery", "--queues train"))
-    os.kill(worker, signal.SIGKILL)
-    site.wait_for("train was killed by signal 9; it starts again in 1 s.")
-    wait_until(lambda: site.is_ready("train", times=2), "the new worker", 60)
-    assert worker not in site.processes("celery", "--queues train")
-
-
-def test_it_says_that_the_folder_is_in_use(site: Site, folder: Path, sites: list[Site]) -> None:
-    assert f"The site runs already on port {site.port}" in refusal(folder, sites)
 
 
 def test_it_says_that_the_port_is_taken(tmp_path: Path, sites: list[Site]) -> None:
@@ -254,6 +276,11 @@ def test_it_says_that_the_port_is_wrong(port: str) -> None:
 
 def test_it_names_a_wrong_setting(tmp_path: Path, sites: list[Site]) -> None:
     assert "UPLOAD_MAX_MB is 'many'" in refusal(tmp_path, sites, UPLOAD_MAX_MB="many")
+
+
+def test_it_names_a_recipe_that_is_not_there(tmp_path: Path, sites: list[Site]) -> None:
+    said = refusal(tmp_path, sites, EXTRA_RECIPES="nosuch")
+    assert "EXTRA_RECIPES names 'nosuch', expected Python modules with a RECIPE" in said
 
 
 def test_it_says_why_an_admin_was_refused(tmp_path: Path, sites: list[Site]) -> None:

@@ -359,6 +359,18 @@ def python_texts(path: Path) -> Iterator[str]:
                 yield first.value
 
 
+def unformatted_percent_signs(path: Path) -> Iterator[str]:
+    """Texts with a doubled sign that nothing halves: no values are put in."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    formatted = {node.left for node in ast.walk(tree) if isinstance(node, ast.BinOp)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MARKERS:
+            first = node.args[0]
+            text = first.value if isinstance(first, ast.Constant) else ""
+            if "%%" in str(text) and "%(" not in str(text) and node not in formatted:
+                yield f"{path.relative_to(ROOT)}: {text!r}"
+
+
 def template_texts(path: Path) -> Iterator[str]:
     """What `makemessages` would see: Django rewrites a template as calls of gettext."""
     for match in CALL.finditer(templatize(path.read_text(encoding="utf-8"))):
@@ -386,6 +398,13 @@ def test_every_text_of_the_site_is_translated():
     assert len(sources) > 500, "the search for texts is broken"
     missing = [f"{path}: {text!r}" for text, path in sources.items() if text not in translated]
     assert not missing, "run makemessages -l vi and translate:\n" + "\n".join(sorted(missing))
+
+
+def test_doubled_percent_signs_are_in_texts_that_are_formatted():
+    files = [path for folder in PYTHON_FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    assert [
+        text for path in files if "tests" not in path.parts for text in unformatted_percent_signs(path)
+    ] == []
 
 
 def test_spans_of_time_are_vietnamese():

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from cryptography.hazmat.primitives.asymmetric import ec
 from django.apps import apps
 from django.contrib import admin
 from django.core.cache import cache as site_cache
@@ -24,18 +27,30 @@ from django.db import transaction
 from django.test import Client, override_settings
 from django.urls import URLPattern, get_resolver
 from django.utils import timezone
+from fido2.cose import ES256
+from fido2.webauthn import (
+    AttestationObject,
+    AttestedCredentialData,
+    AuthenticatorAttestationResponse,
+    AuthenticatorData,
+    CollectedClientData,
+    RegistrationResponse,
+)
 
 from cifarsite.test import PASSWORD, ApiTestCase, answer, image_bytes, image_file, make_user
 from cifarsite.tests.access_table import HOW_TO, TABLE, Access, Who, access
-from classifier import resumable
-from classifier.batches import create_batch
-from classifier.corrections import correct, set_consent
-from classifier.models import Explanation, Photo, Rerun, User
-from classifier.tests.archives import photos, zipped
-from classifier.tokens import make_token
-from classifier.uploads import upload_photo
-from training import jobs
-from training.model_store import install_pretrained
+from classifier.accounts.tokens import make_token
+from classifier.feedback.corrections import correct, set_consent
+from classifier.models import Explanation, Photo, Reclassification, User
+from classifier.tests.uploads.archives import photos, zipped
+from classifier.uploads import chunked
+from classifier.uploads.batches import create_batch
+from classifier.uploads.photos import upload_photo
+from classifier.uploads.project_imports import import_archive
+from training.jobs import cifar10_fetch, lifecycle
+from training.projects.lifecycle import create
+from training.registry.pretrained import install_pretrained
+from training.tests.projects.drawings import add_images
 
 METHODS = ("get", "head", "options", "post", "put", "patch", "delete")
 NO_SUCH_METHOD = 405
@@ -69,6 +84,22 @@ def fill(route: str, values: dict[str, Any]) -> str:
     return "/" + path.replace("^", "").replace("$", "")
 
 
+def security_key() -> dict[str, Any]:
+    """What a browser sends of a new security key."""
+    point = ES256.from_cryptography_key(ec.generate_private_key(ec.SECP256R1()).public_key())
+    secret = AttestedCredentialData.create(bytes(16), bytes(16), point)
+    flags = AuthenticatorData.FLAG.UP | AuthenticatorData.FLAG.AT
+    facts = AuthenticatorData.create(sha256(b"testserver").digest(), flags, 0, secret)
+    asked = CollectedClientData.create(CollectedClientData.TYPE.CREATE, bytes(32), "http://testserver")
+    made = AuthenticatorAttestationResponse(
+        client_data=asked, attestation_object=AttestationObject.create("none", facts, {})
+    )
+    found: dict[str, Any] = json.loads(
+        json.dumps(dict(RegistrationResponse(raw_id=bytes(16), response=made)), default=dict)
+    )
+    return found
+
+
 def make_objects(owner: User, reviewed_person: User, requester: User) -> dict[str, Any]:
     """Objects: the word in own("...") and staff("...") of the table, and whose id it stands for."""
     photo, gone, reviewed = (
@@ -79,7 +110,7 @@ def make_objects(owner: User, reviewed_person: User, requester: User) -> dict[st
     Photo.objects.filter(pk=gone.pk).update(deleted_at=timezone.now())
     set_consent(reviewed.owner, True)
     correct(reviewed, reviewed.owner, "dog")
-    key = {"name": "key", "credential": {}}
+    key = {"name": "key", "credential": security_key()}
     TOTP.activate(owner, generate_totp_secret())
     RecoveryCodes.activate(owner)
     Explanation.objects.create(
@@ -89,23 +120,30 @@ def make_objects(owner: User, reviewed_person: User, requester: User) -> dict[st
         pictures=image_bytes("PNG"),
         has_pictures=True,
     )
+    project = create("Fruit", class_names=["apple"])
+    row = import_archive(project, zipped({"a/1.png": image_bytes("PNG")}), filename="a.zip", by=requester)
     return {
+        "project": project.pk,
+        "import": row.pk,
+        "class": (label := project.classes.get()).pk,
+        "image": add_images(project, label, range(1))[0].image.pk,  # type: ignore[union-attr]
         "photo": photo.pk,
         "answer": photo.prediction.pk,
         "deleted_photo": gone.pk,
         "reviewed_photo": reviewed.pk,
         "batch": create_batch(owner, zipped(photos(1)), filename="a.zip").pk,
-        "upload": resumable.begin(owner, filename="a.zip", size=9, fingerprint="1").pk,
+        "upload": chunked.begin(owner, filename="a.zip", size=9, fingerprint="1").pk,
         "token": make_token(owner, scopes=["read"])[0].pk,
         "key": Authenticator.objects.create(user=owner, type="webauthn", data=key).pk,
         "model": (model := install_pretrained()[0]).pk,
-        "rerun": Rerun.objects.create(model=model).pk,
-        "job": jobs.request_training(recipe="fast_cnn", parameters={}, by=requester).pk,
+        "reclassification": Reclassification.objects.create(model=model).pk,
+        "fetch": cifar10_fetch.request_fetch(requester).pk,
+        "job": lifecycle.request_training(recipe="fast_cnn", parameters={}, by=requester).pk,
     }
 
 
 @override_settings(API_RATE_BURST=1_000_000, API_RATE_SUSTAINED=1_000_000, ACCOUNT_RATE_LIMITS=False)
-class WalkTests(ApiTestCase):
+class WalkTestCase(ApiTestCase):
     """Alice owns everything that has an owner; Dora lets her photo be reviewed."""
 
     root: User
@@ -136,7 +174,7 @@ class WalkTests(ApiTestCase):
                 client.post("/accounts/reauthenticate/", {"password": PASSWORD})
         return self.clients[name]
 
-    def path(self, route: str, rule: Access) -> str:
+    def path(self, route: str, rule: Access, **given: str) -> str:
         pk = self.objects.get(rule.what, "0")
         if rule.who is Who.ADMIN and (table := TABLE_ROUTE.match(route)):
             row = apps.get_model(table[1], table[2])._default_manager.first()
@@ -144,14 +182,25 @@ class WalkTests(ApiTestCase):
         ids = dict.fromkeys(("pk", "id", "photo_id", "batch_id", "model_id", "job_id", "object_id"), pk)
         more = {name: self.objects.get(value, value) for name, value in rule.more.items()}
         others = {"content_type_id": "1", "app_label": "classifier", "url": "nothing"}
-        return fill(route, {**ids, **others, **more})
+        return fill(route, {**ids, **others, **more, **given})
 
-    def ask(self, name: str, method: str, path: str, *, json: Any = None, by_token: bool = False) -> Any:
+    def ask(
+        self,
+        name: str,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        form: dict[str, Any] | None = None,
+        by_token: bool = False,
+    ) -> Any:
         """Ask as somebody, and undo what came of it."""
         headers, client = {}, self.client_of(name)
         if by_token:
             client, headers = Client(), {"Authorization": f"Bearer {self.tokens[name]}"}
-        sent = {"data": json, "content_type": "application/json"} if json and method == "post" else {}
+        sent: dict[str, Any] = {"data": form} if form else {}
+        if json and method == "post":
+            sent = {"data": json, "content_type": "application/json"}
         cookies = copy.deepcopy(client.cookies)
         with transaction.atomic():
             response = getattr(client, method)(path, headers=headers, **sent)
@@ -190,6 +239,8 @@ class WalkTests(ApiTestCase):
             if model.__name__ not in WRITTEN_ANYWAY
         }
 
+
+class WalkTests(WalkTestCase):
     def test_every_url_is_classified(self) -> None:
         for route in all_routes():
             self.assertIsNotNone(access(route), HOW_TO.format(route=route))

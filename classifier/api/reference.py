@@ -28,7 +28,7 @@ def docs(request: HttpRequest) -> HttpResponse:
 @require_safe
 def reference(request: HttpRequest) -> HttpResponse:
     groups, types = contents()
-    return render(request, "classifier/api_reference.html", {"groups": groups, "types": types})
+    return render(request, "classifier/api/api_reference.html", {"groups": groups, "types": types})
 
 
 def no_such_address(request: HttpRequest) -> HttpResponse:

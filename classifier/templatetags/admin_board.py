@@ -10,11 +10,11 @@ from django.db.models import Count, Min
 from django.utils import timezone
 
 from classifier.models import Prediction
-from training.admin_base import badge, link, percent, worker_badge
+from training.admin.base import badge, link, percent, worker_badge
 from training.models import ModelVersion, Promotion, TrainingJob, Worker
 
 register = template.Library()
-JOBS = WORKERS = 5
+JOBS = WORKERS = CHAMPIONS = 5
 
 
 @register.inclusion_tag("admin/_board.html")
@@ -24,12 +24,16 @@ def admin_board(user: PermissionsMixin) -> dict[str, Any]:
     if user.has_perm("classifier.view_prediction"):
         board.update(sees_queues=True, queues=queues())
     if user.has_perm("training.view_modelversion"):
-        champion = ModelVersion.objects.filter(is_champion=True).defer("card").first()
-        accuracy = percent(champion.test_accuracy) if champion else ""
-        board.update(sees_champion=True, champion=champion, accuracy=accuracy)
+        live = ModelVersion.objects.filter(is_champion=True).select_related("project").defer("card")
+        champions = list(live.order_by("-id")[: CHAMPIONS + 1])
+        board.update(
+            sees_champion=True,
+            champions=[(row, percent(row.test_accuracy)) for row in champions[:CHAMPIONS]],
+            more_champions=len(champions) > CHAMPIONS,
+        )
     if user.has_perm("training.view_promotion"):
         board["promotion"] = (
-            Promotion.objects.select_related("by", "promoted").defer("promoted__card").first()
+            Promotion.objects.select_related("by", "promoted__project").defer("promoted__card").first()
         )
     if user.has_perm("training.view_trainingjob"):
         jobs = TrainingJob.objects.defer("traceback")[:JOBS]

@@ -8,32 +8,33 @@ from django import template
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
-from classifier import reasons
-from classifier.crops import PRESETS, Crop, stored_crop
-from classifier.earlier import difference, earlier_answers
-from classifier.image_quality import BLURRED, DARK
-from classifier.models import CLASS_CHOICES, Explanation, Photo, Prediction
-from classifier.receipts import receipt_of
-from training.charts import decimal
-from training.engine.data import IMAGE_SHAPE
+from classifier.images.crops import PRESETS, Crop, stored_crop
+from classifier.images.quality import BLURRED, DARK
+from classifier.models import UNKNOWN, Explanation, Photo, Prediction, class_title
+from classifier.photos.labels import in_words
+from classifier.predictions import explanation_text
+from classifier.predictions.previous import difference, earlier_answers
+from classifier.predictions.provenance import provenance_of
+from training.engine.data.cifar10 import IMAGE_SHAPE
+from training.reports.svg_charts import decimal
 
 register = template.Library()
 
 
 @register.simple_tag
 def hints_for(photo: Photo, prediction: Prediction) -> list[str]:
-    """What may stand in the way of a good answer, as sentences; see ``classifier.image_quality``.
+    """What may stand in the way of a good answer, as sentences; see ``classifier.images.quality``.
 
     Whether the object is small cannot be told reliably (docs/experiments.md). But small ones are
     seldom recognised: so where the whole photo was not, the hint says what then helps.
     """
     hints = []
     if prediction.verdict != Prediction.Verdict.RECOGNISED and not prediction.crop:
-        hints.append(_("If the object is small in the photo, point at it and ask again."))
+        hints.append(_("If the object is small in the photo, select it and classify that part."))
     if photo.brightness is not None and photo.brightness < DARK:
-        hints.append(_("The photo is dark. With more light the answer would be more reliable."))
+        hints.append(_("The photo is dark. A brighter photo gives a more reliable prediction."))
     if photo.sharpness is not None and photo.sharpness < BLURRED:
-        hints.append(_("The photo looks blurred. A sharper one would be answered more reliably."))
+        hints.append(_("The photo looks blurred. A sharper photo gives a more reliable prediction."))
     return hints
 
 
@@ -62,39 +63,40 @@ def pixels(share: float, side: int) -> str:
 
 
 @register.simple_tag
-def receipt_lines(prediction: Prediction) -> list[tuple[Any, Any, bool]]:
-    """(what, figure, is it a hash or a name) of an answer's receipt, in reading order."""
-    receipt = receipt_of(prediction)
+def provenance_lines(prediction: Prediction) -> list[tuple[Any, Any, bool]]:
+    """(what, figure, is it a hash or a name) of an answer's provenance, in reading order."""
+    provenance = provenance_of(prediction)
     part = stored_crop(prediction.crop)
     lines = [
-        (_("Model's file, sha256"), receipt["model_sha256"], True),
-        (_("Way from photo to input"), receipt["preprocessing"], True),
-        (_("Input's pixels, sha256"), receipt["input_sha256"], True),
-        (_("Looked at"), _part_in_words(part) if part else _("the whole photo"), False),
+        (_("Model's file, sha256"), provenance["model_sha256"], True),
+        (_("Preprocessing"), provenance["preprocessing"], True),
+        (_("Input's pixels, sha256"), provenance["input_sha256"], True),
+        (_("Part classified"), _part_in_words(part) if part else _("the whole photo"), False),
     ]
-    names = {
+    texts = {
         "temperature": _("Calibration, temperature"),
-        "set_threshold": _("A label is likely from this probability on"),
-        "score_threshold": _("None of the ten below this score"),
-        "rise": _("Calibration, rise"),
-        "fall": _("Calibration, fall"),
-        "shift": _("Calibration, shift"),
-        "score_kind": _("How the score is made"),
+        "set_threshold": _("Probability threshold of the prediction set"),
+        "score_threshold": _("Score threshold of '%(verdict)s'")
+        % {"verdict": class_title(UNKNOWN, prediction.project_id)},
+        "rise": _("Beta calibration, a"),
+        "fall": _("Beta calibration, b"),
+        "shift": _("Beta calibration, c"),
+        "score_kind": _("Scoring method"),
     }
-    for name, value in {**receipt["calibration"], **receipt["thresholds"]}.items():
-        lines.append((names.get(name, name.replace("_", " ").capitalize()), _figure(value), False))
-    if receipt["score"] is not None:
-        lines.append((_("This photo's score"), _figure(receipt["score"]), False))
-    if receipt["labels"]:
-        texts = dict(CLASS_CHOICES)
-        lines.append((_("Likely labels"), ", ".join(str(texts[name]) for name in receipt["labels"]), False))
+    for name, value in {**provenance["calibration"], **provenance["thresholds"]}.items():
+        lines.append((texts.get(name, name.replace("_", " ").capitalize()), _figure(value), False))
+    if provenance["score"] is not None:
+        lines.append((_("This photo's score"), _figure(provenance["score"]), False))
+    if provenance["labels"]:
+        names = in_words([class_title(name) for name in provenance["labels"]])
+        lines.append((_("Labels in the prediction set"), names, False))
     return [line for line in lines if line[1] not in (None, "")]
 
 
 def _part_in_words(part: Crop) -> str:
     figures = {name: number_format(percent) for name, percent in part.percents.items()}
     return (
-        _("%(width)s × %(height)s %% of the photo, from %(left)s %% of the left and %(top)s %% of the top")
+        _("%(width)s × %(height)s %% of the photo, from %(left)s %% of the left and %(top)s %% of the top")
         % figures
     )
 
@@ -107,24 +109,31 @@ def _figure(value: Any) -> Any:
 
 
 @register.simple_tag
-def reasons_for(explanation: Explanation, prediction: Prediction) -> list[reasons.Reason]:
+def reasons_for(explanation: Explanation, prediction: Prediction) -> list[explanation_text.Reason]:
     """What speaks for the answer, and for the second label where the two are close."""
-    return reasons.reasons(explanation, prediction)
+    return explanation_text.reasons(explanation, prediction)
 
 
 @register.simple_tag
 def full_colour(explanation: Explanation) -> str:
     """The factor on the odds that the strongest colour of the heat maps stands for."""
-    return reasons.factor(reasons.scale(explanation))
+    return explanation_text.factor(explanation_text.scale(explanation))
 
 
 @register.simple_tag
-def nearest_of(explanation: Explanation) -> list[dict[str, Any]]:
-    """The nearest training images: label, text, cosine, and where each is on the strip of pictures."""
-    texts, side = dict(CLASS_CHOICES), IMAGE_SHAPE[0]
+def nearest_of(explanation: Explanation, prediction: Prediction) -> list[dict[str, Any]]:
+    """The nearest training images: text, colour, cosine, and where each is on the strip of pictures."""
+    colours = {row.name: row.colour for row in prediction.ranked}
+    side = IMAGE_SHAPE[0]
     strip = str(side * len(explanation.nearest))
     return [
-        {**row, "text": texts[row["label"]], "x": str(side * place), "strip": strip}
+        {
+            **row,
+            "text": class_title(row["label"]),
+            "colour": colours.get(row["label"], ""),
+            "x": str(side * place),
+            "strip": strip,
+        }
         for place, row in enumerate(explanation.nearest)
     ]
 
@@ -132,9 +141,9 @@ def nearest_of(explanation: Explanation) -> list[dict[str, Any]]:
 @register.simple_tag
 def neighbours_in_words(explanation: Explanation, prediction: Prediction) -> list[str]:
     """What the nearest training images say, in sentences."""
-    found = reasons.reasons(explanation, prediction)
-    said = reasons.comparison(found, explanation) or _("Of the %(n)d nearest: %(votes)s.") % {
+    found = explanation_text.reasons(explanation, prediction)
+    said = explanation_text.comparison(found, explanation) or _("Of the %(n)d nearest: %(votes)s.") % {
         "n": len(explanation.nearest),
-        "votes": reasons.votes(explanation),
+        "votes": explanation_text.votes(explanation),
     }
-    return [said, sentence] if (sentence := reasons.nearness(explanation)) else [said]
+    return [said, sentence] if (sentence := explanation_text.nearness(explanation)) else [said]

@@ -7,25 +7,42 @@ from typing import Any
 
 from django import template
 
-from classifier import corrections
-from classifier.models import ANSWER_CHOICES, CLASS_CHOICES, Correction, Photo, Prediction, User
-from training.datasets import models_trained_on
+from classifier.feedback import corrections
+from classifier.models import Correction, Photo, Prediction, User, class_title
+from classifier.photos import labels
+from classifier.photos.labels import Label
+from classifier.photos.projects import classes_by_project
+from training.data.withdrawals import models_trained_on
 from training.models import ModelVersion
+from training.projects.access import class_names
 
 register = template.Library()
 
 
 @register.simple_tag
-def answers() -> list[tuple[str, Any, str]]:
-    """(label, its translation, key on the keyboard) of what a person can say."""
-    keys = [*"1234567890", "n", "u"]
-    return [(label, text, key) for (label, text), key in zip(ANSWER_CHOICES, keys, strict=True)]
+def answers(project: str, prediction: Prediction | None = None) -> dict[str, list[Label]]:
+    """What a person can say is in a photo of this project.
+
+    Returns:
+        ``buttons``, with keys, and ``more``: classes to choose from a list, empty where the buttons are all
+        there are. Of many classes, the ten that the model holds likeliest have buttons.
+    """
+    classes = class_names(project)
+    all_of_them = labels.answers(classes, project)
+    if len(classes) <= labels.FEW_CLASSES:
+        return {"buttons": all_of_them, "more": []}
+    known = {label.name: label for label in all_of_them}
+    likeliest = [row.name for row in prediction.ranked if row.name in known] if prediction else classes
+    ten = [known[name]._replace(key=key) for name, key in zip(likeliest, labels.KEYS, strict=False)]
+    return {"buttons": [*ten, *all_of_them[len(classes) :]], "more": all_of_them[: len(classes)]}
 
 
 @register.simple_tag
-def said(prediction: Prediction) -> str:
-    """The label that 'right' agrees to."""
-    return corrections.said(prediction)
+def answers_by_project(predictions: Iterable[Prediction]) -> list[tuple[str, list[Label]]]:
+    """(project, what a person can say is in its photos) of the photos of a page."""
+    slugs = dict.fromkeys(prediction.project_id for prediction in predictions)
+    classes = classes_by_project(slugs)
+    return [(slug, labels.answers(classes[slug], slug)) for slug in slugs]
 
 
 @register.simple_tag
@@ -59,11 +76,6 @@ def trained_models(photo: Photo) -> list[ModelVersion]:
 
 
 @register.filter
-def answer_name(label: str) -> Any:
-    """The translation of a label."""
-    return dict(ANSWER_CHOICES).get(label, label)
-
-
-@register.filter
-def is_class(label: str) -> bool:
-    return label in dict(CLASS_CHOICES)
+def label_text(label: str, project: str) -> str:
+    """A label for people: the class's name, or 'none of these'."""
+    return class_title(label, project)

@@ -11,8 +11,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from classifier.models import CLASS_CHOICES
-from training.charts import decimal
+from cifarsite.core.class_colours import colour_of
+from classifier.accounts.middleware import time_zones
+from classifier.models import Ranked, class_title
+from classifier.photos.labels import FEW_CLASSES, ROWS_SHOWN, Label, class_labels
+from training.models import DEFAULT_PROJECT
+from training.reports.svg_charts import decimal
 
 register = template.Library()
 
@@ -26,6 +30,14 @@ def icon(name: str, classes: str = "") -> SafeString:
         static("vendor/icons.svg"),
         name,
     )
+
+
+register.simple_tag(time_zones)
+
+
+@register.simple_tag
+def site_time_zone() -> str:
+    return settings.TIME_ZONE
 
 
 @register.inclusion_tag("_nav_link.html", takes_context=True)
@@ -45,10 +57,10 @@ def nav_link(context: dict[str, Any], view: str, icon_name: str, text: str) -> d
 
 
 @register.inclusion_tag("_bar.html")
-def bar(class_name: str, probability: float) -> dict[str, Any]:
-    """A bar in the colour of the class; ``probability`` from 0 to 1."""
+def bar(colour: str, probability: float) -> dict[str, Any]:
+    """A bar in a colour of ``class_colours``; ``probability`` from 0 to 1."""
     # Written with a point whatever the language: it is an attribute of the drawing.
-    return {"class_name": class_name, "width": f"{100 * probability:.2f}"}
+    return {"colour": colour, "width": f"{100 * probability:.2f}"}
 
 
 @register.filter
@@ -58,9 +70,27 @@ def percent(value: float | None) -> float:
 
 
 @register.simple_tag
-def ten_classes() -> list[tuple[str, Any]]:
+def example_classes() -> list[Label]:
+    """The classes of the landing page's example: CIFAR-10's, in their order."""
+    return class_labels(list(EXAMPLE), DEFAULT_PROJECT)
+
+
+@register.simple_tag
+def ten_classes() -> list[tuple[str, str]]:
     """(class name, its translation) in CIFAR-10's order."""
-    return list(CLASS_CHOICES)
+    return [(label.name, label.text) for label in example_classes()]
+
+
+@register.filter
+def first_rows(rows: list[Any]) -> list[Any]:
+    """Those of a table of classes that are shown at once: all, or the first ten of many."""
+    return rows if len(rows) <= FEW_CLASSES else rows[: FEW_CLASSES // 2]
+
+
+@register.filter
+def other_rows(rows: list[Any]) -> list[Any]:
+    """Those that are shown on request, up to a page of them."""
+    return [] if len(rows) <= FEW_CLASSES else rows[FEW_CLASSES // 2 : ROWS_SHOWN]
 
 
 @register.simple_tag
@@ -88,26 +118,26 @@ def milliseconds(seconds: float) -> str:
 @register.simple_tag
 def mails_go_to_console() -> bool:
     """The default set-up prints mails instead of sending them."""
-    return settings.EMAIL_BACKEND == "django.core.mail.backends.console.EmailBackend"
+    return settings.MAIL_BACKEND == "django.core.mail.backends.console.EmailBackend"
 
 
-# What the shipped model answered to the drawing of the landing page (static/brand/example.svg).
+# What the shipped model answered to the photo of the landing page (static/brand/example.jpg).
 EXAMPLE = {
-    "airplane": 0.0033,
-    "automobile": 0.0021,
-    "bird": 0.0018,
-    "cat": 0.0011,
-    "deer": 0.0009,
-    "dog": 0.0023,
-    "frog": 0.0011,
-    "horse": 0.0009,
-    "ship": 0.9847,
-    "truck": 0.0019,
+    "airplane": 0.0001,
+    "automobile": 0.0013,
+    "bird": 0.0005,
+    "cat": 0.9973,
+    "deer": 0.0001,
+    "dog": 0.0001,
+    "frog": 0.0002,
+    "horse": 0.0001,
+    "ship": 0.0002,
+    "truck": 0.0001,
 }
 
 
 @register.simple_tag
-def example_answer() -> list[tuple[str, Any, float]]:
-    """(class name, its translation, probability), most probable first."""
-    names = dict(CLASS_CHOICES)
-    return [(c, names[c], p) for c, p in sorted(EXAMPLE.items(), key=lambda item: -item[1])]
+def example_answer() -> list[Ranked]:
+    """CIFAR-10's classes with the probabilities of the example, most probable first."""
+    rows = [Ranked(c, class_title(c), p, colour_of(place)) for place, (c, p) in enumerate(EXAMPLE.items())]
+    return sorted(rows, key=lambda row: -row.probability)

@@ -14,12 +14,12 @@ import pytest
 from cifarsite.test import image_bytes
 from classifier.management.commands import classify as command
 from conftest import ROOT
-from training import model_store
-from training.engine.data import CLASS_NAMES
+from training.engine.data.cifar10 import CLASS_NAMES
+from training.registry import pretrained
 
 COLOURS = ("steelblue", "tomato", "gold", "orchid", "teal")
 shipped = pytest.mark.skipif(
-    not (model_store.PRETRAINED_DIR / model_store.SHIPPED_CHAMPION / "card.json").exists(),
+    not (pretrained.PRETRAINED_DIR / pretrained.SHIPPED_CHAMPION / "card.json").exists(),
     reason="no model ships with this copy of the project",
 )
 
@@ -81,7 +81,7 @@ def test_it_answers_a_thousand_files_with_the_version_that_is_asked_for(tmp_path
     names = [str(tmp_path / f"{number}.jpg") for number in range(1_000)]
     for name in names:
         Path(name).hardlink_to(source)
-    card = json.loads((model_store.PRETRAINED_DIR / "fast_cnn" / "card.json").read_text())
+    card = json.loads((pretrained.PRETRAINED_DIR / "fast_cnn" / "card.json").read_text())
     version = f"fast_cnn-shipped-{card['sha256'][:6]}"
     done = manage(var, "classify", "--json", "--model", version, *names)
     assert done.returncode == 0, done.stderr
@@ -120,7 +120,7 @@ class CountingPredictor:
 def test_it_goes_through_the_model_in_batches(files: list[str]) -> None:
     predictor: Any = CountingPredictor()
     names = files * 60
-    answers = list(command.classify(names, predictor, "squash32-v1"))
+    answers = list(command.classify(names, predictor, "squash32-v1", list(CLASS_NAMES)))
     assert [answer["file"] for answer in answers] == names
     assert len(predictor.sizes) == -(-len(names) // command.BATCH)
     assert sum(predictor.sizes) == len(COLOURS) * 60

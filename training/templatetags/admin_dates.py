@@ -56,8 +56,8 @@ def all_dates(cl: Any) -> dict[str, Any]:
     }
 
 
-def _day(value: datetime) -> date:
-    return timezone.localtime(value).date()
+def _day(value: datetime | date) -> date:
+    return timezone.localtime(value).date() if isinstance(value, datetime) else value
 
 
 def _number(cl: Any, name: str) -> int | None:

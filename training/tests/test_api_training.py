@@ -1,12 +1,15 @@
 """The API's models and training jobs."""
 
+import shutil
 from typing import Any
+from unittest import mock
 
 from django.test import override_settings
 
 from cifarsite.test import ApiTestCase
-from training.model_store import TEST_SET
+from training.jobs import lifecycle, run_folders
 from training.models import DatasetVersion, EvaluationReport, ModelVersion, Promotion, TrainingJob
+from training.registry.model_store import TEST_SET
 
 
 def make_model(name: str, **fields: Any) -> ModelVersion:
@@ -40,8 +43,8 @@ class ModelTests(ApiTestCase):
         for number in range(10):
             make_model(f"m{number}")
         self.call("get", "models")
-        # The token and its owner, the rates, the page.
-        with self.assertNumQueries(3):
+        # The token and its owner, the rates, the project, the page.
+        with self.assertNumQueries(4):
             self.call("get", "models")
 
     def test_it_names_the_champion(self) -> None:
@@ -69,7 +72,7 @@ class PromotionTests(ApiTestCase):
         model = make_model("m")
         response = self.post_json(f"models/{model.pk}/promote", {"reason": "Better."}, token="charlie")
         body = self.assert_problem(response, 409, "refused")
-        self.assertIn("no report", body["detail"])
+        self.assertIn("not measured on the held-out images", body["detail"])
         response = self.post_json("models/rollback", {"reason": "Worse."}, token="charlie")
         self.assert_problem(response, 409, "refused")
         self.assertFalse(Promotion.objects.exists())
@@ -109,7 +112,8 @@ class TrainingJobTests(ApiTestCase):
 
     def test_it_refuses_unknown_recipes_and_wrong_parameters(self) -> None:
         self.assert_problem(self.request(recipe="magic"), 422, "parameter")
-        for body in ({"epochs": 0}, {"epochs": "2"}, {"epochs": 2.5}, {"seed": -1}, {"color": "red"}):
+        self.assert_problem(self.request(epochs=0), 422, "parameter")
+        for body in ({"epochs": -1}, {"epochs": "2"}, {"epochs": 2.5}, {"seed": -1}, {"color": "red"}):
             self.assert_problem(self.request(**body), 422, "invalid")
         self.assertFalse(TrainingJob.objects.exists())
 
@@ -160,6 +164,69 @@ class TrainingJobTests(ApiTestCase):
         self.assertEqual([epoch["number"] for epoch in response.json()["epochs"]], [1])
 
     def test_it_does_not_know_other_jobs(self) -> None:
-        for method, path in (("get", ""), ("post", "/cancel"), ("post", "/stop"), ("post", "/resume")):
+        others = [("get", part) for part in ("", "/events", "/log")]
+        for method, path in (*others, ("post", "/cancel"), ("post", "/stop"), ("post", "/resume")):
             response = self.call(method, f"training-jobs/999{path}", token="charlie")
             self.assert_problem(response, 404, "not_found")
+
+    def test_it_tells_what_happened_newest_first_in_pages(self) -> None:
+        pk = self.request().json()["id"]
+        job = TrainingJob.objects.get()
+        self.call("post", f"training-jobs/{pk}/cancel", token="charlie")
+        path = f"training-jobs/{pk}/events"
+        first, second = self.call("get", path, token="charlie").json()["events"]
+        self.assertEqual((first["what"], second["what"]), ("cancelled", "requested"))
+        self.assertEqual((first["by"], first["at"] >= second["at"]), ("charlie", True))
+        for number in range(50):
+            lifecycle.note(job, "crashed", f"Attempt {number}.")
+        body = self.call("get", path, token="charlie").json()
+        self.assertEqual((body["events"][0]["detail"], body["events"][0]["by"]), ("Attempt 49.", None))
+        rest = self.call("get", f"{path}?cursor={body['next_cursor']}", token="charlie").json()
+        self.assertEqual([event["what"] for event in rest["events"]], ["cancelled", "requested"])
+        self.assertIsNone(rest["next_cursor"])
+        self.assert_problem(self.call("get", f"{path}?cursor=x", token="charlie"), 400, "bad_cursor")
+        # The token and its owner, the rates, the job, the page.
+        with self.assertNumQueries(4):
+            self.call("get", path, token="charlie")
+
+    def test_events_and_log_are_for_staff_with_the_scope_train(self) -> None:
+        pk = self.request().json()["id"]
+        for part in ("events", "log"):
+            self.assert_problem(self.call("get", f"training-jobs/{pk}/{part}"), 403, "scope")
+            few = self.token(self.charlie, "predict", "read")
+            self.assert_problem(self.call("get", f"training-jobs/{pk}/{part}", token=few), 403, "scope")
+            old = self.token(self.charlie, "train")
+            self.charlie.is_staff = False
+            self.charlie.save()
+            self.assert_problem(self.call("get", f"training-jobs/{pk}/{part}", token=old), 403, "staff_only")
+            self.charlie.is_staff = True
+            self.charlie.save()
+
+    def test_it_sends_the_end_of_the_log(self) -> None:
+        pk = self.request().json()["id"]
+        job = TrainingJob.objects.get()
+        path = f"training-jobs/{pk}/log"
+        response = self.call("get", path, token="charlie")
+        self.assertEqual((response.status_code, response.content), (200, b""))
+        self.assertEqual(response.headers["Content-Type"], "text/plain; charset=utf-8")
+        folder = lifecycle.run_folder(job)
+        self.addCleanup(shutil.rmtree, folder)
+        folder.mkdir(parents=True)
+        said = [f"epoch {number} ü" for number in range(30)]
+        (folder / "log.txt").write_text("\n".join(said) + "\n", encoding="utf-8")
+        self.assertEqual(self.call("get", path, token="charlie").text.splitlines(), said[-20:])
+        self.assertEqual(self.call("get", f"{path}?lines=25", token="charlie").text.splitlines(), said[-25:])
+        with mock.patch.object(run_folders, "LOG_BYTES", 40):
+            self.assertEqual(self.call("get", path, token="charlie").text.splitlines(), said[-3:])
+        # The row lacks what a run says after its last write.
+        TrainingJob.objects.update(live={"log": said[-21:-1]})
+        for count in (1, 20, 25):
+            found = self.call("get", f"{path}?lines={count}", token="charlie").text.splitlines()
+            self.assertEqual(found, said[-count:])
+        self.client.force_login(self.charlie)
+        self.assertContains(self.client.get(f"/training/{pk}/"), "epoch 29 ü\n</pre>")
+        # It went on on another machine: what this one has is old.
+        TrainingJob.objects.update(live={"log": ["epoch 31"]})
+        self.assertEqual(self.call("get", path, token="charlie").text, "epoch 31\n")
+        for lines in ("0", "1001", "all"):
+            self.assert_problem(self.call("get", f"{path}?lines={lines}", token="charlie"), 422, "invalid")

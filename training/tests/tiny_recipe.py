@@ -3,18 +3,19 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 
 import numpy as np
 
-from training.engine.data import CLASS_NAMES, IMAGE_SHAPE, TrainingData, one_hot
-from training.engine.recipe import Batch, Parameter, Recipe, Values, batch_size, epochs, seed, shuffled_rows
+from training.engine.data.cifar10 import CLASS_NAMES, IMAGE_SHAPE, TrainingData
+from training.engine.training.recipe import Batch, Hyperparameter, Recipe, Values, batch_size, epochs, seed
 
 
 def build(data: TrainingData, values: Values, steps_per_epoch: int):
     import keras
     from keras import layers
+    from tensorflow.python.framework import config
 
+    print("op determinism:", config.is_op_determinism_enabled(), flush=True)
     model = keras.Sequential(
         [
             keras.Input(IMAGE_SHAPE),
@@ -34,19 +35,20 @@ def build(data: TrainingData, values: Values, steps_per_epoch: int):
     return model
 
 
-def batches(data: TrainingData, values: Values, epoch: int) -> Iterator[Batch]:
+def augment(data: TrainingData, values: Values, batch: Batch):
     """The epoch named by a parameter goes wrong, each time it comes; epochs count from 1."""
-    rows_of_batches = shuffled_rows(len(data.x_train), int(values["batch_size"]), int(values["seed"]), epoch)
-    for rows in rows_of_batches:
+    import tensorflow as tf
+
+    def go_wrong(epoch):
         time.sleep(float(values["pause"]))
-        x = data.x_train[rows].astype(np.float32)
         if epoch + 1 == values["killed_in"]:
             os.kill(os.getpid(), signal.SIGKILL)
-        if epoch + 1 == values["nan_in"]:
-            x[:] = np.nan
         if epoch + 1 == values["hungry_in"]:
             np.ones(2**37)
-        yield x, one_hot(data.y_train[rows])
+        return np.float32("nan") if epoch + 1 == values["nan_in"] else np.float32(1)
+
+    factor = tf.numpy_function(go_wrong, [batch.epochs[0]], tf.float32)
+    return tf.cast(batch.images, tf.float32) * tf.reshape(factor, ())
 
 
 RECIPE = Recipe(
@@ -59,11 +61,11 @@ RECIPE = Recipe(
         epochs(2),
         batch_size(10_000),
         seed(),
-        Parameter("pause", 0.0, 0.0, 60.0, "Seconds before each batch."),
-        Parameter("killed_in", 0, 0, 1_000, "The epoch in which the process kills itself."),
-        Parameter("nan_in", 0, 0, 1_000, "The epoch in which the images become NaN."),
-        Parameter("hungry_in", 0, 0, 1_000, "The epoch that asks for a terabyte."),
+        Hyperparameter("pause", 0.0, 0.0, 60.0, "Seconds before each batch."),
+        Hyperparameter("killed_in", 0, 0, 1_000, "The epoch in which the process kills itself."),
+        Hyperparameter("nan_in", 0, 0, 1_000, "The epoch in which the images become NaN."),
+        Hyperparameter("hungry_in", 0, 0, 1_000, "The epoch that asks for a terabyte."),
     ),
     build=build,
-    batches=batches,
+    augment=augment,
 )

@@ -10,7 +10,6 @@ import pytest
 
 from cifarsite.tests.faults.running import Site
 from cifarsite.tests.faults.servers import Postgres, Redis, Server
-from training.engine.tests.synthetic import write_binary
 
 PREPARE = "from cifarsite.tests.faults.prepared import prepare; prepare()"
 
@@ -18,9 +17,10 @@ PREPARE = "from cifarsite.tests.faults.prepared import prepare; prepare()"
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite site with its model and person; tests copy it, which costs no seconds."""
-    folder = tmp_path_factory.mktemp("prepared")
-    Site(folder).shell(PREPARE)
-    return folder
+    site = Site(tmp_path_factory.mktemp("prepared"))
+    site.migrate()
+    site.shell(PREPARE)
+    return site.folder
 
 
 @pytest.fixture
@@ -41,12 +41,6 @@ def sites(tmp_path: Path, prepared: Path) -> Iterator[Callable[..., Site]]:
     yield make
     for site in made:
         site.destroy()
-
-
-@pytest.fixture(scope="session")
-def made_up_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in CIFAR-10's official binary layout whose images a small network can learn."""
-    return write_binary(tmp_path_factory.mktemp("cifar10"))
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from django.core.management import call_command
 from django.db import connection
 
 from cifarsite.test import make_user
-from classifier.tokens import make_token
-from training import model_store
+from classifier.accounts.tokens import make_token
 from training.models import ModelVersion, Promotion
+from training.registry import model_store
 
 MODEL = "tiny.keras"
 # Every write of an answer leaves a line, so that a photo that was answered twice is found.
@@ -85,7 +85,8 @@ def register(content: bytes, name: str) -> ModelVersion:
         "test": figures,
         "judge": {"temperature": 1.0, "set_threshold": 0.5, "score_threshold": -1e9},
     }
-    return model_store._register(content, card, figures, name=name, job=None, dataset=None)
+    sha256 = model_store.keep_file(content)
+    return model_store.register_card(sha256, card, figures, name=name, job=None, dataset=None)
 
 
 def crown(version: ModelVersion) -> None:

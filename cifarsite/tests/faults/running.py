@@ -9,10 +9,8 @@ import os
 import secrets
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,9 +21,9 @@ import psycopg
 from PIL import Image
 
 from cifarsite import supervisor
-from conftest import ROOT, accepts, free_port, wait_until
+from cifarsite.tests.hosts import Host, Process
+from conftest import accepts, free_port, wait_until
 
-Process = subprocess.Popen[bytes]
 PREDICT = "predict,batch,default"
 
 
@@ -55,71 +53,20 @@ class Tally:
     doubled: int
 
 
-class Site:
-    """The project's own commands on a data folder, a database and a broker of the test's choice."""
+class Site(Host):
+    """A host whose processes may be killed, with what people do there and what its database says."""
 
     def __init__(self, folder: Path, *, database: str = "", broker: str = "", **settings: object) -> None:
-        self.folder, self.database = folder, database
+        self.database = database
         self.port = free_port()
         self.lease = 3
-        self.environment = {
-            **os.environ,
-            "VAR_DIR": str(folder),
-            "DATABASE_URL": database,
-            "BROKER_URL": broker,
-            "CACHE_URL": "",
-            "STORAGE_URL": "",
-            "EMAIL_URL": "dummymail://",
-            "HEARTBEAT_SECONDS": "1",
-            "LEASE_SECONDS": str(self.lease),
-            "TRAINING_NICE": "0",
-            "API_RATE_BURST": "100000",
-            "API_RATE_SUSTAINED": "100000",
-            "CUDA_VISIBLE_DEVICES": "",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "PYTHONUNBUFFERED": "1",
-            **{name: str(value) for name, value in settings.items()},
-        }
-        self.running: list[Process] = []
+        options: dict[str, Any] = {"LEASE_SECONDS": self.lease, "TRAINING_NICE": 0, **settings}
+        super().__init__(folder, DATABASE_URL=database, BROKER_URL=broker, **options)
 
     # --- processes --------------------------------------------------------------------------
 
-    def manage(self, *words: str, expected: int = 0) -> str:
-        """Run a command to its end; its output, both streams."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *words],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == expected, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def shell(self, code: str) -> str:
-        return self.manage("shell", "--no-imports", "-c", code)
-
-    def start(self, argv: Sequence[str], name: str) -> Process:
-        """A leader of a group of its own, whose output lies in the folder."""
-        with self.log(name).open("ab") as file:
-            process = subprocess.Popen(
-                argv,
-                cwd=ROOT,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.running.append(process)
-        return process
-
-    def log(self, name: str) -> Path:
-        return self.folder / f"log-{name}.txt"
-
     def start_web(self) -> Process:
-        web = self.start(supervisor.commands(self.port)["web"], "web")
+        web = self.start(*supervisor.commands(self.port)["web"], name="web")
         wait_until(lambda: accepts(self.port), "the web server", 60)
         return web
 
@@ -129,7 +76,7 @@ class Site:
         """A worker as in production; ``clock``: by how many seconds it is wrong."""
         argv = supervisor.commands(self.port)["predict"]
         argv = [*argv[: argv.index("--queues")], "--queues", queues, "--hostname", f"{name}@test"]
-        process = self.start(wrong_clock(argv, clock), name)
+        process = self.start(*wrong_clock(argv, clock), name=name)
         if wait:
             self.wait_for_ready(name)
         return process
@@ -141,35 +88,13 @@ class Site:
 
     def start_sweeper(self, every: float = 1, *, clock: int = 0) -> Process:
         argv = [sys.executable, "manage.py", "recover", "--every", str(every)]
-        return self.start(wrong_clock(argv, clock), "sweeper")
-
-    def said(self, name: str) -> str:
-        return self.log(name).read_text(errors="replace") if self.log(name).exists() else ""
-
-    def kill(self, process: Process) -> None:
-        """Kill -9, and what it forked too."""
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # it ended by itself
-        process.wait()
-        self.running.remove(process)
-
-    def ask_to_end(self, process: Process, seconds: float = 60) -> None:
-        """TERM, as a supervisor or a machine that goes down sends it."""
-        process.terminate()
-        process.wait(seconds)
-        self.running.remove(process)
+        return self.start(*wrong_clock(argv, clock), name="sweeper")
 
     def freeze(self, process: Process) -> None:
         os.killpg(process.pid, signal.SIGSTOP)
 
     def thaw(self, process: Process) -> None:
         os.killpg(process.pid, signal.SIGCONT)
-
-    def destroy(self) -> None:
-        for process in list(self.running):
-            self.kill(process)
 
     # --- what people do ---------------------------------------------------------------------
 

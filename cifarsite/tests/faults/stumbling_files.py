@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.files.storage import FileSystemStorage
 
-from training.storage import StorageAway
+from cifarsite.core.storage import StorageUnavailable
 
 KINDS = ("sets", "reports", "models")
 TIMES = 2
@@ -18,7 +18,7 @@ class StumblingFiles(FileSystemStorage):
         kind = name.partition("/")[0]
         if kind in KINDS and _stumbled[kind] < TIMES:
             _stumbled[kind] += 1
-            raise StorageAway(errno.EIO, f"No answer about {name}.")
+            raise StorageUnavailable(errno.EIO, f"No answer about {name}.")
 
     def exists(self, name: str) -> bool:
         self._stumble(name)

@@ -19,7 +19,7 @@ def test_four_writers_at_once_never_find_sqlite_locked(sites, measured) -> None:
     site.shell(f"from classifier.models import RateCount\n{row}")
     code = f"from cifarsite.tests.faults.counter import count; count({TIMES})"
     shell = [sys.executable, "manage.py", "shell", "--no-imports", "-c", code]
-    writers = [site.start(shell, f"writer-{number}") for number in range(WRITERS)]
+    writers = [site.start(*shell, name=f"writer-{number}") for number in range(WRITERS)]
     assert [writer.wait(180) for writer in writers] == [0] * WRITERS
     said = "".join(site.said(f"writer-{number}") for number in range(WRITERS))
     assert "locked" not in said

@@ -30,11 +30,11 @@ EPOCHS = 10
 SETTINGS = "cifarsite.tests.faults.settings_of_patience"
 
 
-def test_a_run_that_is_killed_twenty_times_goes_on_without_a_gap(sites, made_up_cifar10, measured) -> None:
+def test_a_run_that_is_killed_twenty_times_goes_on_without_a_gap(sites, synthetic_cifar10, measured) -> None:
     seed = int(os.environ.get("FAULTS_SEED") or random.randrange(10**9))
     print(f"FAULTS_SEED={seed}")
     dice = random.Random(seed)
-    site = training_site(sites, made_up_cifar10, DJANGO_SETTINGS_MODULE=SETTINGS)
+    site = training_site(sites, synthetic_cifar10, DJANGO_SETTINGS_MODULE=SETTINGS)
     worker = start_trainer(site, "w0")
     pk = request_job(site, epochs=EPOCHS, pause=0.3)
     whole: list[bool] = []
@@ -66,7 +66,7 @@ def test_a_run_that_is_killed_twenty_times_goes_on_without_a_gap(sites, made_up_
     back[-1] = time.monotonic() - back[-1]
     wait_for_state(site, pk, "succeeded")
     text = log(site, pk)
-    went_on = [int(epoch) for epoch in re.findall(r"It goes on after epoch (\d+)\.", text)]
+    went_on = [int(epoch) for epoch in re.findall(r"Continuing after epoch (\d+)\.", text)]
     again = [len(re.findall(rf" epoch {number}/{EPOCHS} ", text)) for number in range(1, EPOCHS + 1)]
     measured(
         f"FAULTS_SEED={seed}: {KILLS} kills, {sum(whole)} of the whole worker, after epochs {done}; "

@@ -27,8 +27,8 @@ pytestmark = [pytest.mark.faults, needs_proc]
 EPOCHS = "SELECT * FROM training_epoch ORDER BY number"
 
 
-def test_the_late_writes_of_a_frozen_run_change_nothing(sites, made_up_cifar10, measured) -> None:
-    site = training_site(sites, made_up_cifar10)
+def test_the_late_writes_of_a_frozen_run_change_nothing(sites, synthetic_cifar10, measured) -> None:
+    site = training_site(sites, synthetic_cifar10)
     first = start_trainer(site, "w1")
     pk = request_job(site, epochs=5, pause=0.4)
     wait_for_epoch(site, pk, 1)

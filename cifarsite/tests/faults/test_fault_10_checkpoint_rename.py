@@ -18,9 +18,9 @@ pytestmark = pytest.mark.faults
 
 
 def test_a_kill_between_a_checkpoint_and_its_rename_costs_that_epoch_alone(
-    sites, made_up_cifar10, measured
+    sites, synthetic_cifar10, measured
 ) -> None:
-    site = training_site(sites, made_up_cifar10, EXTRA_RECIPES="cifarsite.tests.faults.dies_before_rename")
+    site = training_site(sites, synthetic_cifar10, EXTRA_RECIPES="cifarsite.tests.faults.dies_before_rename")
     start_trainer(site, "w1")
     pk = request_job(site, epochs=4)
     wait_for_state(site, pk, "succeeded")
@@ -28,7 +28,7 @@ def test_a_kill_between_a_checkpoint_and_its_rename_costs_that_epoch_alone(
     assert [name[:12] for name in there if name.endswith(".part")] == [".epoch-00003"]
     assert [name[:11] for name in there if name.endswith(".npz")] == ["epoch-00001", "epoch-00002"]
     assert events(site, pk) == ["requested", "started", "crashed", "started", "succeeded"]
-    assert "It goes on after epoch 2." in log(site, pk)
+    assert "Continuing after epoch 2." in log(site, pk)
     assert epochs(site, pk) == [1, 2, 3, 4]
     assert models(site, pk) == 1
     assert job(site, pk, "error_code") == ""

@@ -39,9 +39,9 @@ def take_every_file(disk: Path) -> Path:
 
 
 def test_a_run_on_a_full_disk_fails_with_that_reason_and_goes_on_when_there_is_room(
-    sites, made_up_cifar10, small_disk: Path, measured
+    sites, synthetic_cifar10, small_disk: Path, measured
 ) -> None:
-    site = training_site(sites, made_up_cifar10)
+    site = training_site(sites, synthetic_cifar10)
     (site.folder / "runs").symlink_to(small_disk, target_is_directory=True)
     start_trainer(site, "w1")
     champion, files = site.rows(CHAMPION), model_files(site)
@@ -75,11 +75,11 @@ def test_a_run_on_a_full_disk_fails_with_that_reason_and_goes_on_when_there_is_r
     third = request_job(site, epochs=1)
     wait_for_state(site, third, "succeeded")
     site.shell(
-        "from training import jobs; from training.models import TrainingJob\n"
+        "from training.jobs import lifecycle as jobs; from training.models import TrainingJob\n"
         f"jobs.resume(TrainingJob.objects.get(pk={first}))"
     )
     wait_for_state(site, first, "succeeded")
-    assert f"It goes on after epoch {reached}." in log(site, first)
+    assert f"Continuing after epoch {reached}." in log(site, first)
     assert epochs(site, first) == [1, 2, 3, 4, 5, 6]
     assert site.rows(CHAMPION) == champion
     measured(

@@ -19,8 +19,8 @@ MODELS = "SELECT id, name, is_champion FROM training_modelversion ORDER BY id"
 PROMOTIONS = "SELECT count(*) FROM training_promotion"
 
 
-def test_nothing_can_be_promoted_after_a_run_that_failed_with_nan(sites, made_up_cifar10, measured) -> None:
-    site = training_site(sites, made_up_cifar10)
+def test_nothing_can_be_promoted_after_a_run_that_failed_with_nan(sites, synthetic_cifar10, measured) -> None:
+    site = training_site(sites, synthetic_cifar10)
     site.start_web()
     start_trainer(site, "w1")
     before, promotions = site.rows(MODELS), site.one(PROMOTIONS)

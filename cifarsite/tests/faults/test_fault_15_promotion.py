@@ -25,7 +25,7 @@ version.reports.all().delete()
 SWITCHES = """
 import time
 from training.models import ModelVersion
-from training.promotion import promote, roll_back
+from training.registry.promotion import promote, roll_back
 second = ModelVersion.objects.get(name="second")
 for number in range(25):
     promote(second, by=None, reason="Forth.", override=True)
@@ -38,12 +38,12 @@ KILLED_INSIDE = """
 import os, signal
 from unittest import mock
 from training.models import ModelVersion, Promotion
-from training.promotion import roll_back
+from training.registry.promotion import roll_back
 with mock.patch.object(Promotion.objects, "create", lambda **fields: os.kill(os.getpid(), signal.SIGKILL)):
-    roll_back(by=None, reason="Killed between the new champion and its line in the ledger.")
+    roll_back(by=None, reason="Killed between the new champion and its line in the promotion history.")
 """
 CHAMPIONS = "SELECT name FROM training_modelversion WHERE is_champion"
-LEDGER = "SELECT count(*) FROM training_promotion"
+HISTORY = "SELECT count(*) FROM training_promotion"
 LAST = "SELECT max(created_at) FROM training_promotion"
 # Who answered with which model, and when.
 ANSWERS = """
@@ -99,7 +99,7 @@ def test_fifty_promotions_and_rollbacks_under_load_lose_no_request(sites, measur
         site.manage("shell", "--no-imports", "-c", KILLED_INSIDE, expected=-9)
         assert [row[0] for row in site.rows(CHAMPIONS)] == ["second"]
     # One is installed, fifty switches, one more; the killed one has left no line.
-    assert site.one(LEDGER) == 1 + 50 + 1
+    assert site.one(HISTORY) == 1 + 50 + 1
     assert set(load.statuses) == {202}
     assert set(load.champions) == {1}
     site.wait_until_all_is_answered(2 * len(load.statuses))

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from cifarsite.tests.faults.running import Process, Site, Tally
+from cifarsite.tests.faults.running import Site, Tally
+from cifarsite.tests.hosts import Process
 from conftest import wait_until
 
 pytestmark = pytest.mark.faults
@@ -153,7 +154,7 @@ def test_the_same_message_many_times_is_one_answer(sites) -> None:
     site: Site = sites()
     site.start_web()
     site.upload_all(50)
-    site.shell("from classifier.predictions import wake\nfor _ in range(20): wake()")
+    site.shell("from classifier.predictions.queue import wake\nfor _ in range(20): wake()")
     site.start_worker("w1", wait=False)
     site.start_worker("w2", wait=False)
     site.wait_until_all_is_answered(50)

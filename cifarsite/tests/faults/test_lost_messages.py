@@ -11,7 +11,7 @@ import pytest
 from cifarsite.tests.faults.running import Site
 from cifarsite.tests.faults.servers import Redis
 from conftest import wait_until
-from training.engine.tests.synthetic import write_binary
+from training.engine.tests.data.synthetic import write_binary
 
 pytestmark = pytest.mark.faults
 REPEATING = "cifarsite.tests.faults.settings_of_a_broker_that_repeats"
@@ -28,15 +28,16 @@ def training_site(sites: Any, redis: Redis, cifar10: Path, **settings: str) -> S
         CIFAR10_DIR=cifar10,
         EXTRA_RECIPES="training.tests.tiny_recipe",
         REPORT_DISTORTED_IMAGES=10,
-        MADE_UP_IMAGES=3,
+        SYNTHETIC_OOD_IMAGES=3,
         **settings,
     )
     return site
 
 
 def request_jobs(site: Site, count: int, **parameters: float) -> None:
-    asked = f"jobs.request_training(recipe='tiny', parameters={parameters!r}, by=None)"
-    site.shell(f"from training import jobs\nfor _ in range({count}): {asked}")
+    # Each with a seed of its own: the same request again gives the same model.
+    asked = f"jobs.request_training(recipe='tiny', parameters={{'seed': seed, **{parameters!r}}}, by=None)"
+    site.shell(f"from training.jobs import lifecycle as jobs\nfor seed in range({count}): {asked}")
 
 
 def events(site: Site, what: str) -> int:

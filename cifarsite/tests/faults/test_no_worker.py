@@ -17,20 +17,20 @@ def test_a_photo_whose_worker_died_is_shown_as_waiting_and_never_as_running_for_
     site.kill(worker)
     photo = site.upload().json["photos"][0]
     # As if it had been killed with the photo in its hands.
-    site.shell(
-        "from classifier.models import Prediction; from training import leases\n"
-        "leases.claim(Prediction.objects.all(), worker='w1@test', status='running')"
-    )
+    site.shell("from classifier.models import Prediction\nPrediction.objects.claim(worker='w1@test')")
     page = f"/photos/{photo['id']}/"
     wait_until(lambda: "No worker has been seen since" in site.get(page).text, "the notice", 60)
     text = site.get(page).text
     assert "Waiting for a worker" in text
-    assert "Looking at your photo" not in text
+    assert "Classifying your photo" not in text
     assert site.get(f"/api/v1/photos/{photo['id']}").json["status"] == "queued"
     assert "no worker of the queue" in site.get("/health/").text.replace("&#x27;", "'")
-    site.shell("from training import jobs; jobs.request_training(recipe='fast_cnn', parameters={}, by=None)")
+    site.shell(
+        "from training.jobs import lifecycle\n"
+        "lifecycle.request_training(recipe='fast_cnn', parameters={}, by=None)"
+    )
     job = site.get("/training/1/").text
-    assert "No training worker was seen since" in job
+    assert "The last training worker was seen" in job
     # Nothing but a worker is needed for it to go on.
     site.start_sweeper()
     site.start_worker("w2")

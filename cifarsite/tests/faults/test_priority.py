@@ -6,7 +6,7 @@ import pytest
 
 from cifarsite.tests.faults.running import Site
 from conftest import wait_until
-from training.engine.tests.synthetic import write_binary
+from training.engine.tests.data.synthetic import write_binary
 
 pytestmark = [pytest.mark.faults, pytest.mark.thorough]
 BULK, SINGLE = 10_000, 40
@@ -48,7 +48,7 @@ def test_single_photos_are_answered_before_ten_thousand_that_wait(sites, tmp_pat
         TRAINING_NICE=10,
     )
     # The model that ships: how long a batch of it takes is what this is about.
-    site.shell("from training import model_store; model_store.install_pretrained()")
+    site.shell("from training.registry import pretrained; pretrained.install_pretrained()")
     site.start_web()
     site.start_worker("w1")
     site.upload()
@@ -59,11 +59,11 @@ def test_single_photos_are_answered_before_ten_thousand_that_wait(sites, tmp_pat
     site.shell(QUEUE.replace(".get()", ".first()"))
     site.start_worker("t1", "train")
     site.shell(
-        "from training import jobs\n"
+        "from training.jobs import lifecycle as jobs\n"
         "jobs.request_training(recipe='tiny', parameters={'epochs': 1000, 'batch_size': 100}, by=None)"
     )
     wait_until(lambda: site.one(STEPS) > 0, "the training run's first steps", 400)
-    site.shell("from classifier.predictions import wake; wake(1)")
+    site.shell("from classifier.predictions.queue import wake; wake(1)")
     wait_until(lambda: site.one(BULK_DONE) > 0, "the first photos of the batch", 120)
     done, steps = site.one(BULK_DONE), site.one(STEPS)
     busy = waits(site, SINGLE)

@@ -23,9 +23,9 @@ print("panels", json.dumps([*panels, default_storage.exists(panels["answers"])])
 
 
 def test_a_store_that_is_away_while_a_run_is_measured_costs_no_panel(
-    sites, made_up_cifar10, measured
+    sites, synthetic_cifar10, measured
 ) -> None:
-    site = training_site(sites, made_up_cifar10, DJANGO_SETTINGS_MODULE=STUMBLING)
+    site = training_site(sites, synthetic_cifar10, DJANGO_SETTINGS_MODULE=STUMBLING)
     start_trainer(site, "w1")
     pk = request_job(site, epochs=1)
     wait_for_state(site, pk, "succeeded", 400)

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from cifarsite.tests.faults.running import Process, Site
+from cifarsite.tests.faults.running import Site
+from cifarsite.tests.hosts import Process
 from conftest import wait_until
-from training.tests.host import training_processes
+from training.tests.jobs.host import training_processes
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc, Linux has it")
 TINY = "training.tests.tiny_recipe"
@@ -16,7 +17,7 @@ TINY = "training.tests.tiny_recipe"
 def training_site(sites: Any, cifar10: Path, **settings: object) -> Site:
     """Made-up images, short reports, a sweeper."""
     options = {"CIFAR10_DIR": cifar10, "EXTRA_RECIPES": TINY, **settings}
-    site: Site = sites(REPORT_DISTORTED_IMAGES=10, MADE_UP_IMAGES=3, **options)
+    site: Site = sites(REPORT_DISTORTED_IMAGES=10, SYNTHETIC_OOD_IMAGES=3, **options)
     site.start_sweeper()
     return site
 
@@ -27,7 +28,7 @@ def start_trainer(site: Site, name: str) -> Process:
 
 def request_job(site: Site, **parameters: float) -> int:
     asked = f"jobs.request_training(recipe='tiny', parameters={parameters!r}, by=None).pk"
-    said = site.shell(f"from training import jobs\nprint('job', {asked})")
+    said = site.shell(f"from training.jobs import lifecycle as jobs\nprint('job', {asked})")
     return int(next(line for line in said.splitlines() if line.startswith("job ")).split()[1])
 
 

@@ -5,18 +5,21 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from classifier.accounts.tokens import TokenRefused, make_token
 from classifier.models import User
-from classifier.tokens import TokenRefused, make_token
 
 
 class Command(BaseCommand):
-    help = "Make an API token for a user and print it, alone, on standard output. It is kept nowhere."
+    help = (
+        "Make an API token for a user and print it, and nothing else, on standard output. "
+        "The site stores only a hash."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--scopes", required=True, help="of predict, read and train, with commas between")
-        parser.add_argument("--name", default="", help="what it is for")
-        parser.add_argument("--days", type=int, help="until it expires; without, it does not")
+        parser.add_argument("--scopes", required=True, help="comma-separated: predict, read, train")
+        parser.add_argument("--name", default="", help="what the token is for")
+        parser.add_argument("--days", type=int, help="days until the token expires; default: never")
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = User.objects.filter(username=options["username"], is_active=True).first()

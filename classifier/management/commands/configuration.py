@@ -8,12 +8,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-READERS = {"number": "whole number", "switch": "true or false", "read": "number"}
+READERS = {"number", "switch", "read", "folder", "os.environ.get", "env.list"}
 INTRODUCTION = """\
 # Configuration
 
-Every setting is an environment variable, read once at the start; a wrong value ends the start with a
-sentence that names it. This page is made from `cifarsite/settings.py` by `manage.py configuration`.
+Every setting is an environment variable, read at the start. A wrong value stops the start with a
+sentence that names it. Separate several hosts, keys, origins or recipes by commas.
+`manage.py configuration` generates this page from `cifarsite/settings.py`.
 """
 
 
@@ -23,9 +24,27 @@ class Variable:
 
     section: str
     name: str
-    kind: str
     default: str
     purpose: str
+
+
+# Read by commands, libraries and the files in deploy/, not by the settings: name, default, meaning.
+ELSEWHERE = (
+    ("ADMIN_USERNAME", "admin", "Name of the first admin, whom `prepare` and `make run` make."),
+    ("ADMIN_PASSWORD", "", "Their password; empty: a random one, printed once."),
+    ("WEB_BIND", "127.0.0.1:8000", "Address of gunicorn, where no socket is handed over by systemd."),
+    ("WEB_PROCESSES", "2", "Gunicorn's processes, of 24 threads each."),
+    ("QUEUES", "", "Docker, Kubernetes: queues of a worker, `predict,batch,default` or `train`."),
+    ("POSTGRES_PASSWORD", "", "Docker Compose: password of its database."),
+    ("AWS_ACCESS_KEY_ID", "", "Key of the S3 store; empty: the machine's role."),
+    ("AWS_SECRET_ACCESS_KEY", "", "Its secret."),
+    ("AWS_DEFAULT_REGION", "", "Region of the S3 store."),
+    ("KERAS_HOME", "~/.keras", "Where downloaded data sets are kept, without CIFAR10_DIR."),
+    ("CUDA_VISIBLE_DEVICES", "", "GPUs that a worker may use, such as `0`; `-1`: none."),
+    ("TF_CPP_MIN_LOG_LEVEL", "2", "TensorFlow's own lines: 0 all, 3 errors alone."),
+    ("PROMETHEUS_MULTIPROC_DIR", "", "Folder of the processes' counters; empty: metrics/ in VAR_DIR."),
+    ("OIDC_<NAME>_URL", "", "And seven more of each organisation in OIDC_PROVIDERS: docs/sign-in.md."),
+)
 
 
 def variables(source: str) -> Iterator[Variable]:
@@ -39,25 +58,24 @@ def variables(source: str) -> Iterator[Variable]:
     statements = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt))
     for statement in sorted(statements, key=lambda node: node.lineno):
         for call in filter(None, map(_reading, ast.walk(statement))):
-            name, kind, default = call
+            name, default = call
             # A function's body reads what its caller names; a branch is looked at statement by statement.
             if name in seen or isinstance(statement, (ast.FunctionDef, ast.If)):
                 continue
             seen.add(name)
             section, purpose = _heading(lines, statement.lineno), _comment_above(lines, statement.lineno)
-            yield Variable(section, name, kind, default, purpose)
+            yield Variable(section, name, default, purpose)
 
 
-def _reading(node: ast.AST) -> tuple[str, str, str] | None:
+def _reading(node: ast.AST) -> tuple[str, str] | None:
     if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
         return None
     name, reader = node.args[0].value, ast.unparse(node.func)
-    kind = READERS.get(reader) or {"os.environ.get": "text", "env.list": "list, by commas"}.get(reader)
-    if kind is None or not isinstance(name, str):
+    if reader not in READERS or not isinstance(name, str):
         return None
     given = [keyword.value for keyword in node.keywords if keyword.arg == "default"]
     given += node.args[2:3] if reader == "read" else node.args[1:2]
-    return name, kind, _shown(given[0]) if given else ""
+    return name, _shown(given[0]) if given else ""
 
 
 def _shown(default: ast.expr) -> str:
@@ -83,6 +101,10 @@ def _comment_above(lines: list[str], number: int) -> str:
     return " ".join(words)
 
 
+def entry(name: str, default: str, purpose: str) -> str:
+    return f"- `{name}`" + (f" (`{default}`)" if default else "") + f": {purpose}\n"
+
+
 def reference(source: str) -> str:
     """The whole page, Markdown."""
     parts = [INTRODUCTION]
@@ -90,12 +112,10 @@ def reference(source: str) -> str:
     for variable in variables(source):
         if variable.section != section:
             section = variable.section
-            parts.append(
-                f"\n## {section}\n\n| variable | kind | default | what it does |\n| --- | --- | --- | --- |\n"
-            )
-        default = f"`{variable.default}`" if variable.default else ""
-        purpose = variable.purpose.replace("|", "\\|")
-        parts.append(f"| `{variable.name}` | {variable.kind} | {default} | {purpose} |\n")
+            parts.append(f"\n## {section}\n\n")
+        parts.append(entry(variable.name, variable.default, variable.purpose))
+    parts.append("\n## Read by others than the settings\n\n")
+    parts += [entry(*each) for each in ELSEWHERE]
     return "".join(parts)
 
 

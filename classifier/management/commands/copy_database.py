@@ -1,3 +1,5 @@
+import getpass
+import sys
 import time
 from argparse import ArgumentParser
 from typing import Any
@@ -7,27 +9,36 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 from environ import Env
 
-from classifier.moving import MoveError, copy_rows
+from classifier.operations.database_copy import MoveError, copy_rows
 
 TARGET = "copy_target"
 
 
 class Command(BaseCommand):
     help = (
-        "Copy every row from the database in DATABASE_URL into an empty one, such as from SQLite to "
-        "PostgreSQL. Stop the site first; files stay where they are."
+        "Copy every row from the database in DATABASE_URL into an empty database, for example from SQLite to "
+        "PostgreSQL. Stop the site first. Files are not copied."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("target", metavar="URL", help="postgres://user:password@host/name")
+        parser.add_argument(
+            "target",
+            metavar="URL",
+            nargs="?",
+            help="postgres://user:password@host/name; default: asked for, or read from standard input, "
+            "so that the password stands in no list of processes.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        url = options["target"]
+        if url is None:
+            url = getpass.getpass("URL: ") if sys.stdin.isatty() else sys.stdin.readline().strip()
         try:
-            target = Env.db_url_config(options["target"])
+            target = Env.db_url_config(url)
         except (ValueError, ImproperlyConfigured) as error:
-            raise CommandError(f"The target is no database's URL: {error}") from error
+            raise CommandError(f"The target is not a database URL: {error}") from error
         if not target.get("ENGINE"):
-            raise CommandError("The target is no database's URL: postgres://user:password@host/name")
+            raise CommandError("The target is not a database URL: postgres://user:password@host/name")
         every = connections.configure_settings({**connections.settings, TARGET: target})
         connections.settings[TARGET] = every[TARGET]
         started = time.monotonic()
@@ -44,6 +55,6 @@ class Command(BaseCommand):
             connections[TARGET].close()
         seconds = time.monotonic() - started
         self.stdout.write(
-            f"{sum(counts.values()):,} rows in {seconds:.0f} s; counted there, they are as many. "
+            f"{sum(counts.values()):,} rows in {seconds:.0f} s; the target holds the same number. "
             "Now set DATABASE_URL."
         )

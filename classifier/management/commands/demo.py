@@ -1,4 +1,4 @@
-"""manage.py demo: a site with people, photos, a batch, corrections and jobs, to look at and to try."""
+"""manage.py demo: a site with people, photos, a batch, corrections and jobs, for trying the site out."""
 
 import os
 import secrets
@@ -8,19 +8,21 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from classifier.demo import PEOPLE, NotHere, make_demo
-from classifier.image_refusals import ImageRefused
+from classifier.images.errors import ImageRefused
+from classifier.operations.demo_data import PEOPLE, NotHere, make_demo
 
 
 class Command(BaseCommand):
-    help = "Fill a new site with people, photos, answers, corrections and jobs, to look at and to try."
+    help = "Fill a new site with people, photos, answers, corrections and jobs, for trying the site out."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--photos", type=Path, help="A folder of photos; default: CIFAR-10's images, else drawings."
         )
-        parser.add_argument("--password", help="Of the three people; default: a random one.")
-        parser.add_argument("--force", action="store_true", help="Also on a site that is in use.")
+        parser.add_argument("--password", help="Password of the three users; default: a random one.")
+        parser.add_argument(
+            "--force", action="store_true", help="Run even if the site already has photos or users."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -30,7 +32,7 @@ class Command(BaseCommand):
         except (NotHere, ImageRefused) as error:
             raise CommandError(str(error)) from error
         if not made:
-            self.stdout.write("The demo is there already.")
+            self.stdout.write("The demo data is already installed.")
             return
         self.stdout.write("Made: " + ", ".join(f"{count} {kind}" for kind, count in made.items()) + ".")
         self.stdout.write(f"Sign in as {', '.join(name for name, *_ in PEOPLE)}, password {password}")

@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 
-from training.engine.recipe import Recipe
+from training.engine.training.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {}
 for _module in pkgutil.iter_modules(__path__):

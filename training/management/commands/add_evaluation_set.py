@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from training.evaluation_sets import SetRefused, add_set
+from training.data.evaluation_sets import SetRefused, add_set
 
 
 class Command(BaseCommand):
@@ -20,6 +20,6 @@ class Command(BaseCommand):
         except SetRefused as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
-            f"'{added}' holds {added.n:,} images (sha256 {added.sha256[:12]}…). Measure a model on it: "
+            f"'{added}' holds {added.n:,} images (sha256 {added.sha256[:12]}…). Evaluate a model on it: "
             f"manage.py evaluate VERSION --set '{added}'"
         )

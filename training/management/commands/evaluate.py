@@ -2,56 +2,67 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.urls import reverse
 
-from training import datasets, evaluation, evaluation_sets, model_store, shipped_reports, trust
-from training.engine.data import DatasetError, load_cifar10
-from training.engine.photo_set import PhotosError
-from training.models import EvaluationReport, ModelVersion
+from training.data import cifar10_copy, dataset_versions, evaluation_sets, project_versions
+from training.engine.data.cifar10 import DatasetError, load_cifar10
+from training.engine.data.photo_set import PhotosError
+from training.evaluation import measuring, pretrained_reports, reliability, reports
+from training.management.finding import find_dataset
+from training.management.tensorflow import need_tensorflow
+from training.models import DEFAULT_PROJECT, EvaluationReport, ModelVersion
+from training.registry import model_store
 
 
 class Command(BaseCommand):
     help = (
-        "Measure a model on CIFAR-10's test images, on people's accepted corrections, or on a set that "
-        "staff added, and keep the report."
+        "Evaluate a model on CIFAR-10's test images or its project's, on accepted corrections, or on an "
+        "evaluation set, and store the report."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("version", metavar="VERSION", help="Name or number of the model version.")
         which = parser.add_mutually_exclusive_group()
         which.add_argument(
-            "--set", dest="image_set", help="Name of an evaluation set; default: CIFAR-10 test."
+            "--set",
+            dest="image_set",
+            help="Name of an evaluation set; default: CIFAR-10 test, or the project's test images.",
+        )
+        which.add_argument(
+            "--dataset",
+            metavar="VERSION",
+            help="A dataset version of the model's project: its test images measure it; default: the newest.",
         )
         which.add_argument(
             "--corrections",
             metavar="DATASET",
             nargs="?",
             const="",
-            help="The corrected photos that a dataset version keeps apart; default: the newest's.",
+            help="The corrected photos that a dataset version holds out; default: the newest version.",
         )
         parser.add_argument("--json", action="store_true", help="Print the figures as JSON and nothing else.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         version = find_version(options["version"])
+        need_tensorflow("run this command on a host of the training workers")
         try:
             report = self.evaluate(version, options)
         except (
             DatasetError,
             PhotosError,
-            datasets.NothingToMeasure,
+            dataset_versions.NothingToMeasure,
             evaluation_sets.SetRefused,
             model_store.ModelFileError,
         ) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
-            self.stdout.write(json.dumps(evaluation.as_json(report)))
+            self.stdout.write(json.dumps(reports.as_json(report)))
             return
         low, high = report.figures["interval"]
         page = reverse("training:report", args=[version.pk])
         self.stdout.write(
-            f"{version} on {report.dataset}: {report.accuracy:.2%} of {report.n:,} images right "
+            f"{version} on {report.dataset}: accuracy {report.accuracy:.2%} on {report.n:,} images "
             f"(95 % interval {low:.2%} to {high:.2%}). The page: {page}"
         )
 
@@ -62,13 +73,16 @@ class Command(BaseCommand):
 
         if options["image_set"]:
             images = evaluation_sets.load_set(evaluation_sets.find_set(options["image_set"]))
-            return evaluation.evaluate(version, images, say=say)
+            return measuring.evaluate(version, images, say=say)
         if options["corrections"] is not None:
-            return evaluation.evaluate_on_corrections(version, options["corrections"], say=say)
-        cifar = load_cifar10(settings.CIFAR10_DIR or None)
-        report = evaluation.evaluate_on_cifar10(version, cifar, say=say)
-        trust.measure_trust(version, cifar, say)
-        shipped_reports.show_images(cifar)
+            return measuring.evaluate_on_corrections(version, options["corrections"], say=say)
+        if version.project_id != DEFAULT_PROJECT:
+            dataset = find_dataset(options["dataset"] or "newest", version.project_id)
+            return measuring.evaluate_on_project(version, project_versions.labelled_images(dataset), say)
+        cifar = load_cifar10(cifar10_copy.folder())
+        report = measuring.evaluate_on_cifar10(version, cifar, say=say)
+        reliability.measure_trust(version, cifar, say)
+        pretrained_reports.show_images(cifar)
         return report
 
 

@@ -34,14 +34,14 @@ class Command(BaseCommand):
         os.nice(settings.TRAINING_NICE)
         job = TrainingJob.objects.filter(pk=options["job"], claim=options["claim"]).first()
         if job is None:
-            raise CommandError("That claim on the job is not valid any more.")
+            raise CommandError("This claim on the job is no longer valid.")
         # Only now: it imports TensorFlow.
-        from training import jobs, trainer
+        from training.jobs import ownership, trainer
 
         lost = ""
         try:
             trainer.run(job)
-        except jobs.ClaimLost as error:
+        except ownership.ClaimLost as error:
             lost = str(error)
         if lost:
             # Outside of the handler, see manage.py train: what the exception holds has to go first.
@@ -54,7 +54,7 @@ def end_with(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        raise CommandError("The worker that started this run is gone.")
+        raise CommandError("The worker that started this run has ended.")
 
 
 def limit_memory(megabytes: int) -> None:

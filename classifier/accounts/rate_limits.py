@@ -1,0 +1,212 @@
+"""How often one may ask: a burst limit a minute and a sustained one a day, counted for all processes.
+
+Counted for each token, for its owner and for the address, in Redis where ``CACHE_URL`` names
+one and otherwise in the database: ``DatabaseCache`` cannot add atomically, and forgets at will.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.core.cache import caches
+from django.core.cache.backends.redis import RedisCache
+from django.db import OperationalError, connection
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import ngettext
+from redis import RedisError
+
+from cifarsite.core.storage import is_full
+from classifier.accounts.audit import client_address
+from classifier.models import ApiToken, RateCount, User
+
+logger = logging.getLogger(__name__)
+
+MINUTE, DAY = 60, 86_400
+# A person may use several tokens, and several people share an address.
+SHARES = {"token": 1, "user": 2, "address": 4}
+
+
+# A page that reads all rows of a person or a report costs as much as so many requests.
+DOWNLOAD_COST = 20
+DOWNLOADS = {
+    *(f"classifier:history-{kind}" for kind in ("csv", "jsonl", "json", "zip")),
+    *("classifier:batch-results-csv", "classifier:batch-results-jsonl", "classifier:account-export"),
+    *("training:report-json", "training:report-predictions", "training:model-download"),
+}
+
+
+class Limit(NamedTuple):
+    """How much of a limit is left: ``left`` of ``most`` requests, for ``seconds`` of a window of so many."""
+
+    name: str
+    most: int
+    window: int
+    left: int
+    seconds: int
+
+
+class RateLimitExceeded(Exception):
+    """A limit is reached; ``seconds`` until it is worth asking again."""
+
+    def __init__(self, seconds: int, limits: list[Limit]) -> None:
+        super().__init__(seconds)
+        self.seconds, self.limits = seconds, limits
+
+
+def subjects(address: str | None, user: User | None = None, token: ApiToken | None = None) -> dict[str, str]:
+    """On whose account a request goes, by kind."""
+    found = {"address": address or "unknown"}
+    if user:
+        found["user"] = str(user.pk)
+    if token:
+        found["token"] = str(token.pk)
+    return found
+
+
+def consume(on: dict[str, str], cost: int = 1) -> list[Limit]:
+    """Count ``cost`` requests on all of ``on``, from ``subjects``.
+
+    Returns:
+        Of the limits a minute and of those a day, the one that is nearest.
+
+    Raises:
+        RateLimitExceeded: with this request one of them is over one of its limits.
+    """
+    now = int(time.time())
+    limits: dict[str, tuple[str, int, int, int]] = {}
+    for kind, name in on.items():
+        for word, window, limit in (
+            ("minute", MINUTE, settings.API_RATE_BURST),
+            ("day", DAY, settings.API_RATE_SUSTAINED),
+        ):
+            end = now - now % window + window
+            limits[f"rate:{kind}:{name}:{window}:{end}"] = (
+                f"{kind}-{word}",
+                limit * SHARES[kind],
+                window,
+                end,
+            )
+    counts = _count({key: end for key, (*_limit, end) in limits.items()}, cost)
+    over = [end - now for key, (_name, most, _window, end) in limits.items() if counts[key] > most]
+    left = [
+        Limit(name, most, window, max(0, most - counts[key]), end - now)
+        for key, (name, most, window, end) in limits.items()
+    ]
+    nearest = [
+        min((one for one in left if one.window == window), key=lambda one: one.left)
+        for window in (MINUTE, DAY)
+    ]
+    if over:
+        raise RateLimitExceeded(max(over), nearest)
+    return nearest
+
+
+def headers(limits: list[Limit]) -> dict[str, str]:
+    """What tells a program how much is left: draft-ietf-httpapi-ratelimit-headers, as structured fields."""
+    if not limits:
+        return {}
+    return {
+        "RateLimit-Policy": ", ".join(f'"{one.name}";q={one.most};w={one.window}' for one in limits),
+        "RateLimit": ", ".join(f'"{one.name}";r={one.left};t={one.seconds}' for one in limits),
+    }
+
+
+def seconds_to_wait(request: HttpRequest, cost: int = 1) -> int:
+    """Count what somebody signed in sends through a page, on the same limits as the API's.
+
+    Returns:
+        0 where it is welcome, otherwise the seconds until it is.
+    """
+    user = request.user if isinstance(request.user, User) else None
+    try:
+        consume(subjects(client_address(request), user), cost)
+    except RateLimitExceeded as refusal:
+        return refusal.seconds
+    return 0
+
+
+def download_cost() -> int:
+    """Never so much that the first one is refused."""
+    return min(DOWNLOAD_COST, settings.API_RATE_BURST)
+
+
+class DownloadsCounted:
+    """Middleware: downloads count on the limits of whoever is signed in, also where they are links."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
+        name = request.resolver_match.view_name if request.resolver_match else ""
+        is_download = name in DOWNLOADS or (name.startswith("admin:") and name.endswith("_export"))
+        if not (is_download and request.user.is_authenticated):
+            return None
+        if not (wait := seconds_to_wait(request, download_cost())):
+            return None
+        response = render(request, "429.html", status=429)
+        response.headers["Retry-After"] = str(wait)
+        return response
+
+
+def wait_in_words(seconds: int) -> str:
+    """'Wait 12 seconds.', or minutes where it is long; for people."""
+    if seconds <= 90:
+        return ngettext("Wait %(n)d second.", "Wait %(n)d seconds.", seconds) % {"n": seconds}
+    minutes = -(-seconds // 60)
+    return ngettext("Wait %(n)d minute.", "Wait %(n)d minutes.", minutes) % {"n": minutes}
+
+
+def purge() -> int:
+    """Forget the windows that are over. Returns how many."""
+    return RateCount.objects.filter(ends_at__lt=timezone.now()).delete()[0]
+
+
+def _count(ends: dict[str, int], cost: int) -> dict[str, int]:
+    if isinstance(caches["default"], RedisCache):
+        try:
+            return _count_in_redis(ends, cost)
+        except (RedisError, OSError) as error:
+            logger.warning("The cache does not respond (%s): the site counts rates in the database.", error)
+    try:
+        return _count_in_database(ends, cost)
+    except OperationalError as error:
+        if not is_full(error):
+            raise
+        # What only reads still goes; what writes is told so by itself.
+        logger.warning("The database's disk is full: requests are not counted.")
+        return dict.fromkeys(ends, 0)
+
+
+def _count_in_redis(ends: dict[str, int], cost: int) -> dict[str, int]:
+    cache = caches["default"]
+    counts = {}
+    for key, end in ends.items():
+        # Kept a minute longer than it counts, so that it cannot vanish between the two steps.
+        cache.add(key, 0, timeout=end - int(time.time()) + MINUTE)
+        counts[key] = cache.incr(key, cost)
+    return counts
+
+
+def _count_in_database(ends: dict[str, int], cost: int) -> dict[str, int]:
+    """One statement: adding and reading in two would let requests at the same time slip through."""
+    table = connection.ops.quote_name(RateCount._meta.db_table)
+    # In one order everywhere, so that two requests never wait for each other.
+    rows = [(key, cost, datetime.fromtimestamp(end, UTC)) for key, end in sorted(ends.items())]
+    values = ", ".join(["(%s, %s, %s)"] * len(rows))
+    statement = (
+        f"INSERT INTO {table} (key, count, ends_at) VALUES {values} "  # noqa: S608 (no value of a request)
+        f"ON CONFLICT (key) DO UPDATE SET count = {table}.count + excluded.count RETURNING key, count"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [field for row in rows for field in row])
+        return dict(cursor.fetchall())

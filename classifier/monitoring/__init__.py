@@ -1,0 +1,1 @@
+"""How the models do: drift, readiness, metrics, shadow deployment, reclassification."""

@@ -1,0 +1,1 @@
+"""Upkeep: sweeper, retention, orphaned files, backup, database copy, demo data."""

@@ -1,0 +1,1 @@
+"""Stored photos: history, search, export, files, and who may open them."""

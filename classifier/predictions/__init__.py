@@ -1,0 +1,1 @@
+"""Photos meet a model: inference, explanations, provenance."""

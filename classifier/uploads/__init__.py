@@ -1,0 +1,1 @@
+"""Ways in: single photos, archives, chunked uploads, batches."""

@@ -1,0 +1,111 @@
+"""Which uploads are decoded now: one person's flood never keeps the others out.
+
+A decode costs by its pixels, not by the bytes of its file: 166 kB of PNG may be 40 megapixels.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.conf import settings
+
+# How long an upload waits for its turn. It holds a thread meanwhile.
+WAIT_SECONDS = 10.0
+WAITING_EACH = 2
+# With what HTTP status an upload is refused where its files are not at fault; 400 otherwise.
+STATUS_OF = {"quota": 413, "archive_too_large": 413, "busy": 503, "storage_full": 507}
+
+
+class NoTurn(Exception):
+    """As many uploads are under way and waiting as may; ``is_own`` where they are the person's own."""
+
+    def __init__(self, *, is_own: bool) -> None:
+        super().__init__(is_own)
+        self.is_own = is_own
+
+
+@dataclass(eq=False)
+class _Upload:
+    person: int
+    pixels: int
+
+
+class Admission:
+    """Lets so many uploads of this process through at a time, with a short queue before them.
+
+    Args:
+        slots: how many are decoded at once. One person never has the last one.
+        pixels: how many one person may have decoded at once; a larger picture goes alone.
+        waiting: how many may wait in all.
+        waiting_each: how many of them may be one person's.
+    """
+
+    def __init__(self, slots: int, pixels: int, waiting: int, waiting_each: int = WAITING_EACH) -> None:
+        self.slots, self.pixels, self.waiting, self.waiting_each = slots, pixels, waiting, waiting_each
+        self._changed = threading.Condition()
+        self._under_way: list[_Upload] = []
+        self._queue: list[_Upload] = []
+
+    @contextmanager
+    def turn(self, person: int, pixels: int, seconds: float = WAIT_SECONDS) -> Iterator[None]:
+        """Wait for one's turn, and have it for as long as what is inside takes.
+
+        Raises:
+            NoTurn: too many wait already, or the turn did not come within ``seconds``.
+        """
+        upload = _Upload(person, pixels)
+        self._enter(upload, seconds)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way.remove(upload)
+                self._changed.notify_all()
+
+    def _enter(self, upload: _Upload, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            self._queue.append(upload)
+            try:
+                if self._next() is not upload:
+                    self._refuse_beyond_queue(upload)
+                while self._next() is not upload:
+                    if not self._changed.wait(deadline - time.monotonic()) and self._next() is not upload:
+                        raise NoTurn(is_own=len(self._under_way) < self.slots)
+                self._under_way.append(upload)
+            finally:
+                self._queue.remove(upload)
+                self._changed.notify_all()  # the next one may fit beside it
+
+    def _refuse_beyond_queue(self, upload: _Upload) -> None:
+        if sum(other.person == upload.person for other in self._queue) > self.waiting_each:
+            raise NoTurn(is_own=True)
+        if len(self._queue) > self.waiting:
+            raise NoTurn(is_own=False)
+
+    def _next(self) -> _Upload | None:
+        """Of those who fit, whoever has the fewest pixels under way; then whoever came first."""
+        fitting = [upload for upload in self._queue if self._fits(upload)]
+        return min(fitting, key=lambda upload: self._pixels_of(upload.person), default=None)
+
+    def _fits(self, upload: _Upload) -> bool:
+        own = sum(other.person == upload.person for other in self._under_way)
+        return len(self._under_way) < self.slots and (
+            own == 0
+            or (own < self.slots - 1 and self._pixels_of(upload.person) + upload.pixels <= self.pixels)
+        )
+
+    def _pixels_of(self, person: int) -> int:
+        return sum(other.pixels for other in self._under_way if other.person == person)
+
+
+# Of this process. With those who wait it holds a third of the threads, so that pages go on.
+uploads = Admission(
+    slots=settings.UPLOADS_AT_ONCE,
+    pixels=settings.UPLOAD_MAX_MEGAPIXELS * 1_000_000,
+    waiting=settings.UPLOADS_AT_ONCE,
+)

@@ -1,0 +1,218 @@
+"""A photo comes in: checked, re-encoded, stored with its pending prediction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import BinaryIO
+
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.db import transaction
+from django.utils.translation import gettext_lazy as _
+
+from cifarsite.core import metrics
+from cifarsite.core.storage import StorageUnavailable, is_full
+from classifier.images.errors import ImageRefused
+from classifier.images.sandbox import DecoderUnavailable, check_isolated
+from classifier.images.validation import CheckedImage, declared_pixels, limits_from_settings, read_limited
+from classifier.models import Photo, Prediction, User, display_path, input_path, thumbnail_path
+from classifier.photos import daily_counts
+from classifier.photos.files import remove_files
+from classifier.photos.search import note_words
+from classifier.predictions.queue import is_crowded, wake
+from classifier.uploads import admission
+from classifier.uploads.filenames import without_controls
+from training.models import DEFAULT_PROJECT
+from training.registry.model_store import live_preprocessing
+
+logger = logging.getLogger(__name__)
+
+UNNAMED = "photo"
+CROWDED = _("The site's queue is full. Nothing was stored; try again in a minute.")
+TOO_MANY_AT_ONCE = _(
+    "The site is still storing other photos of yours. This photo was not stored; send it "
+    "again when they are done."
+)
+BUSY = _("The site cannot accept photos at the moment. Nothing was stored; try again in a minute.")
+
+
+def upload_photo(
+    owner: User,
+    file: BinaryIO,
+    *,
+    filename: str = "",
+    priority: Prediction.Priority = Prediction.Priority.INTERACTIVE,
+    project: str = DEFAULT_PROJECT,
+) -> Photo:
+    """Store a photo and ask for its prediction, both or neither.
+
+    Args:
+        project: whose champion answers; see ``photos.projects.project_for_upload`` for who may name it.
+        file: a readable binary file; its ``name`` is kept where ``filename`` is empty.
+
+    Raises:
+        ImageRefused: with one of the contract's codes and a sentence; nothing was stored.
+    """
+    try:
+        return _upload(owner, file, filename, priority, project)
+    except ImageRefused as refusal:
+        metrics.PHOTOS_REFUSED.labels(refusal.code).inc()
+        raise
+
+
+def _upload(owner: User, file: BinaryIO, filename: str, priority: Prediction.Priority, project: str) -> Photo:
+    refuse_overload(priority)
+    refuse_beyond_quota(owner)  # before it is decoded; what counts is the look when it is stored
+    preprocessing = live_preprocessing(project)
+    limits = limits_from_settings()
+    data = read_limited(file, limits)
+    pixels = declared_pixels(data, limits)
+    name = clean_filename(filename or getattr(file, "name", "") or "")
+    try:
+        with admission.uploads.turn(owner.pk, pixels):
+            checked = check_isolated(data, preprocessing=preprocessing, limits=limits)
+            return store_photo(
+                owner, checked, filename=name, preprocessing=preprocessing, priority=priority, project=project
+            )
+    except admission.NoTurn as error:
+        raise ImageRefused("busy", TOO_MANY_AT_ONCE if error.is_own else CROWDED) from error
+    except DecoderUnavailable as error:
+        logger.exception("No decoder process could be started.")
+        raise ImageRefused("busy", BUSY) from error
+    except StorageUnavailable as error:
+        logger.warning("A photo could not be stored: %s", error)
+        raise ImageRefused("busy", BUSY) from error
+
+
+def refuse_overload(priority: Prediction.Priority) -> None:
+    """Take no more in than can be answered soon.
+
+    Raises:
+        ImageRefused: as many photos wait as may.
+    """
+    if is_crowded(priority):
+        raise ImageRefused("busy", CROWDED)
+
+
+def hold_quota(owner: User) -> None:
+    """Until the transaction ends nobody else adds photos of this person, so that what was counted holds."""
+    User.objects.select_for_update(no_key=True).filter(pk=owner.pk).first()
+
+
+def refuse_beyond_quota(owner: User) -> None:
+    """Raises ``ImageRefused`` where the person has as many photos as they may."""
+    if daily_counts.room(owner, settings.QUOTA_PHOTOS) < 1:
+        raise ImageRefused(
+            "quota",
+            _("You have %(count)s photos, which is the limit. Delete some and try again.")
+            % {"count": settings.QUOTA_PHOTOS},
+        )
+
+
+def store_photo(
+    owner: User,
+    checked: CheckedImage,
+    *,
+    filename: str,
+    preprocessing: str,
+    priority: Prediction.Priority,
+    project: str,
+) -> Photo:
+    """Write the files, then the rows, and wake a worker; a failure takes the files away again."""
+    made = write_files(
+        owner, checked, filename=filename, preprocessing=preprocessing, priority=priority, project=project
+    )
+    with files_of([made]), transaction.atomic():
+        hold_quota(owner)
+        refuse_beyond_quota(owner)
+        add_rows([made])
+        transaction.on_commit(partial(wake, priority))
+    metrics.PHOTOS_ACCEPTED.inc()
+    return made.photo
+
+
+def write_files(
+    owner: User,
+    checked: CheckedImage,
+    *,
+    filename: str,
+    preprocessing: str,
+    priority: Prediction.Priority,
+    project: str,
+) -> Prediction:
+    """The question about a new photo, and the photo in it, for ``add_rows``; their files are stored."""
+    photo = Photo(
+        owner=owner,
+        project_id=project,
+        filename=filename,
+        width=checked.width,
+        height=checked.height,
+        size=checked.size,
+        damaged=checked.damaged,
+        pixel_sha256=checked.pixel_sha256,
+        brightness=checked.brightness,
+        contrast=checked.contrast,
+        sharpness=checked.sharpness,
+    )
+    prediction = Prediction(
+        photo=photo,
+        owner=owner,
+        project_id=project,
+        priority=priority,
+        preprocessing=preprocessing,
+        input_sha256=checked.input_sha256,
+    )
+    with files_of([prediction]):
+        photo.display.save("", ContentFile(checked.display), save=False)
+        photo.thumbnail.save("", ContentFile(checked.thumbnail), save=False)
+        prediction.input.save("", ContentFile(checked.input), save=False)
+    return prediction
+
+
+@contextmanager
+def files_of(made: Sequence[Prediction]) -> Iterator[None]:
+    """Takes the files of new photos away again where what is done inside fails.
+
+    Raises:
+        ImageRefused: it failed because a disk is full; else what was raised inside.
+    """
+    try:
+        yield
+    except BaseException as error:
+        remove_new(made)
+        if is_full(error):
+            raise ImageRefused(
+                "storage_full",
+                _("The site has no space left for photos. Nothing was stored; try again later."),
+            ) from error
+        raise
+
+
+def remove_new(made: Iterable[Prediction]) -> None:
+    """Remove the files of photos that get no rows; a file half written too, as a full disk leaves it."""
+    names: list[str] = []
+    for row in made:
+        photo = row.photo
+        names.append(photo.display.name or display_path(photo, ""))
+        names.append(photo.thumbnail.name or thumbnail_path(photo, ""))
+        names.append(row.input.name or input_path(row, ""))
+    remove_files(names)
+
+
+def add_rows(made: Sequence[Prediction]) -> None:
+    """The rows of new photos and of the questions about them, inside the caller's transaction."""
+    photos = Photo.objects.bulk_create([row.photo for row in made])
+    note_words(photos)
+    for row in made:
+        row.photo_created_at = row.photo.created_at
+    Prediction.objects.bulk_create(made)
+    daily_counts.mark((row.owner_id, row.project_id, row.photo_created_at) for row in made)
+
+
+def clean_filename(name: str) -> str:
+    """The last part of a path, without control characters, at most 255 characters."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return without_controls(last)[-255:] or UNNAMED

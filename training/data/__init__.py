@@ -1,0 +1,1 @@
+"""Dataset versions, evaluation sets, sheets of images."""

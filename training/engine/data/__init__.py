@@ -1,0 +1,1 @@
+"""CIFAR-10, photo sets, preprocessing, statistics, near-duplicates."""

@@ -1,0 +1,1 @@
+"""Metrics, reports, intervals, reliability, explanations."""

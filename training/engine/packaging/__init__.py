@@ -1,0 +1,1 @@
+"""Model packages: written, calibrated anew, tried."""

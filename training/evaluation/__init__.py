@@ -1,0 +1,1 @@
+"""Reports of models: made, compared, shipped."""

@@ -1,0 +1,1 @@
+"""Training jobs: their life, processes, schedule, webhooks, resources."""

@@ -1,0 +1,1 @@
+"""Projects: who may see them, their classes, their images and how these come in."""

@@ -1,0 +1,1 @@
+"""Model versions: files, promotion and its gate, smoke test, nearest images."""

@@ -1,0 +1,1 @@
+"""How a report is shown: figures, tables, charts, sentences."""

@@ -1,0 +1,115 @@
+"""``manage.py train``: the same code as a worker, in the foreground."""
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from training.tests.jobs.host import Host
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not Path("/proc/self/environ").exists(), reason="looks for processes in /proc, Linux has it"
+    ),
+]
+
+
+def newest(host: Host, table: str) -> int:
+    number: int = host.rows(f"SELECT max(id) AS id FROM {table}")[0]["id"]
+    return number
+
+
+def test_it_ends_with_a_model_and_its_figures(host: Host) -> None:
+    said = host.manage("train", "--recipe", "tiny", "--epochs", "2", "--seed", "3")
+    assert "epoch 1/2  loss" in said
+    assert "epoch 2/2  loss" in said
+    assert "of 10,000" in said
+    number = newest(host, "training_trainingjob")
+    version = newest(host, "training_modelversion")
+    assert re.search(rf"Model tiny-\d+ \(id {version}\)", said)
+    job = host.job(number)
+    assert job["state"] == "succeeded"
+    assert job["worker"].startswith("foreground ")
+    assert host.epochs(number) == [1, 2]
+    card = host.models(number)[0]
+    assert card["parameters"]["seed"] == 3
+    assert len(card["history"]["val_accuracy"]) == 2
+    report = host.rows("SELECT n FROM training_evaluationreport WHERE model_id = ?", version)
+    assert [row["n"] for row in report] == [10_000]
+    assert not (host.folder / "runs" / str(number) / "checkpoints").exists()
+
+
+def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(host: Host) -> None:
+    epochs = 20  # more than go by until the signal is sent
+    process = host.begin("train", "--recipe", "tiny", "--epochs", str(epochs), "--set", "pause=0.3")
+    number = len(host.rows("SELECT id FROM training_trainingjob")) + 1
+    host.wait_for_row(number)
+    host.wait_for_epoch(number, 2)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"manage.py train --resume {number}" in said
+    assert (host.job(number)["state"], host.job(number)["error_code"]) == ("failed", "interrupted")
+    done = len(host.epochs(number))
+    assert 2 <= done < epochs
+
+    said = host.manage("train", "--resume", str(number))
+    assert f"Continuing after epoch {done}." in said
+    assert f"epoch 1/{epochs}" not in said
+    assert host.epochs(number) == list(range(1, epochs + 1))
+    assert host.job(number)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--recipe", "resnet"], "There is no recipe 'resnet': choose one of"),
+        ([], "Choose a recipe: --recipe, one of"),
+        (["--recipe", "tiny", "--epochs", "0"], "epochs must lie between 1 and 1000."),
+        (["--recipe", "tiny", "--epochs", "many"], "epochs must be a whole number."),
+        (["--recipe", "tiny", "--set", "width=3"], "tiny has no parameter width."),
+        (["--recipe", "tiny", "--set", "width"], "write NAME=VALUE"),
+        (["--resume", "999"], "There is no job #999."),
+    ],
+)
+def test_a_wrong_word_is_a_sentence_and_no_job(host: Host, words: list[str], sentence: str) -> None:
+    before = len(host.rows("SELECT id FROM training_trainingjob"))
+    said = host.manage("train", *words, expected=1)
+    assert sentence in said
+    assert "Traceback" not in said
+    assert len(host.rows("SELECT id FROM training_trainingjob")) == before
+
+
+def test_what_has_succeeded_is_not_resumed(host: Host) -> None:
+    host.manage("train", "--recipe", "tiny", "--epochs", "1")
+    number = newest(host, "training_trainingjob")
+    assert "it has no checkpoint to resume from" in host.manage("train", "--resume", str(number), expected=1)
+    said = host.manage("train", "--resume", str(number), "--epochs", "9", expected=1)
+    assert "continues with its own recipe, data and parameters" in said
+
+
+def test_a_failed_run_ends_with_its_reason_and_status_1(host: Host) -> None:
+    said = host.manage("train", "--recipe", "tiny", "--epochs", "3", "--set", "nan_in=1", expected=1)
+    assert "failed (diverged). The loss became nan" in said
+
+
+def test_data_that_is_not_cifar10_is_a_sentence(host: Host, tmp_path: Path) -> None:
+    said = host.manage("train", "--recipe", "tiny", expected=1, CIFAR10_DIR=str(tmp_path))
+    assert "failed (dataset). No CIFAR-10 in" in said
+    assert "CIFAR10_DIR" in said
+
+
+def test_without_a_gpu_the_same_request_gives_the_same_file(host: Host) -> None:
+    words = ("train", "--recipe", "tiny", "--epochs", "2", "--seed", "41")
+    first, second = (host.manage(*words) for _ in range(2))
+    assert "op determinism: True" in first
+    hashes = [next(line for line in said.splitlines() if "sha256" in line) for said in (first, second)]
+    assert hashes[0] == hashes[1]
+    # One file is one model, and the second job says which one it gave again.
+    job = newest(host, "training_trainingjob")
+    assert (len(host.models(job - 1)), len(host.models(job))) == (1, 0)
+    assert host.events(job)[-1] == "same model"
+    made = f"print('made', TrainingJob.objects.get(pk={job}).made().get().job_id)"
+    assert f"made {job - 1}" in host.shell(made)
