@@ -9,11 +9,17 @@ addEventListener("load", () => {
     empty.replaceWith(cell);
   }
   for (const hint of document.querySelectorAll("span.help-tooltip[aria-label]")) hint.setAttribute("role", "img");
-  for (const choice of document.querySelectorAll(".select2-selection")) {
+});
+
+// The choosers come when jQuery gets to them, before or after `load`, and with every row that is added.
+function nameChoosers() {
+  for (const choice of document.querySelectorAll(".select2-selection:not([aria-label])")) {
     const select = choice.closest(".select2-container").previousElementSibling;
     const name = select?.labels?.[0]?.textContent.replace(/:\s*$/, "").trim();
     if (!name) continue;
     choice.setAttribute("aria-label", name);
     choice.querySelector("[role=textbox]")?.setAttribute("aria-label", name);
   }
-});
+}
+new MutationObserver(nameChoosers).observe(document.documentElement, { childList: true, subtree: true });
+nameChoosers();
