@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import partial
 
 from django.core.files.base import ContentFile
@@ -12,7 +13,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from PIL import Image
 
-from classifier.images.validation import encode_input
+from classifier.images.crops import input_from_display
+from classifier.images.inputs import read_input
 from classifier.models import NOT_SURE, Consent, Correction, Example, Photo, Prediction, User
 from classifier.models import UNKNOWN as NONE
 from classifier.photos.access import photos_for_review
@@ -20,7 +22,7 @@ from classifier.photos.files import remove_files
 from classifier.photos.labels import in_words
 from training.data import withdrawals
 from training.engine.data.near_duplicates import find_near_duplicate
-from training.engine.data.preprocessing import hash_pixels, make_input
+from training.engine.data.preprocessing import hash_pixels
 from training.models import DEFAULT_PROJECT, ProjectImage
 from training.projects import images
 from training.projects.access import class_names
@@ -194,7 +196,8 @@ def accept(photo: Photo, label: str, *, by: User) -> Example:
     """
     _refuse_unknown(label, _labels(photo))
     made = training_image(photo)
-    content, _hash = encode_input(made)
+    content = io.BytesIO()
+    made.save(content, "PNG")
     pixels, near_duplicate_of = hash_pixels(made), near_test_image(photo, made)
     with transaction.atomic():
         # A withdrawal waits for this lock, and then finds what is kept here.
@@ -206,7 +209,7 @@ def accept(photo: Photo, label: str, *, by: User) -> Example:
         )
         example.label, example.accepted_by = label, by
         if not example.image:
-            example.image.save("", ContentFile(content.read()), save=False)
+            example.image.save("", ContentFile(content.getvalue()), save=False)
         example.save()
         _review(photo, by, Q(label=label), State.ACCEPTED)
         _review(photo, by, ~Q(label=label), State.REJECTED)
@@ -233,9 +236,10 @@ def training_image(photo: Photo) -> Image.Image:
     # What a model was asked of a part of it shows that part alone.
     whole = photo.predictions.filter(preprocessing=PREPROCESSING, crop__isnull=True).exclude(input="")
     exact = whole.order_by("pk").first()
-    field, kind = (exact.input, "PNG") if exact else (photo.display, "JPEG")
-    with field.open("rb") as file, Image.open(file, formats=[kind]) as image:
-        return make_input(image.convert("RGB"), PREPROCESSING)
+    if exact:
+        with exact.input.open("rb") as file:
+            return read_input(file)
+    return input_from_display(photo, None, PREPROCESSING)
 
 
 def near_test_image(photo: Photo, made: Image.Image) -> int | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from classifier.images.decoding import Limits
-from classifier.images.validation import PNG, open_photo
+from classifier.images.validation import open_photo
 from training.engine.data.preprocessing import hash_pixels
 
 LONGEST_SIDE = 512
 # Small pictures are kept without loss: there each pixel counts, and they take little space all the same.
 LOSSLESS_SIDE = 128
 JPEG_QUALITY = 92
+# Less than half the time of Pillow's level 6 without the strategy, and on photos 3 % more bytes.
+PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
 
 @dataclass(frozen=True)

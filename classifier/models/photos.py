@@ -30,7 +30,7 @@ def input_path(prediction: Prediction, filename: str) -> str:
     """One file for each way to look at a photo: the storage may overwrite a name that it has."""
     photo = prediction.photo
     part = "".join(f"-{share:.4f}" for share in prediction.crop or ())
-    return f"photos/{photo.pk.hex[:2]}/{photo.pk}/input-{prediction.preprocessing}{part}.png"
+    return f"photos/{photo.pk.hex[:2]}/{photo.pk}/input-{prediction.preprocessing}{part}.bmp"
 
 
 class Photo(models.Model):

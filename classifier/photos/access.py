@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from cifarsite.core.storage import StorageUnavailable
 from classifier.accounts.audit import record, record_refusal
 from classifier.models import AuditEntry, Correction, Photo, User
+from classifier.photos.files import open_for_download
 
 # The line of the audit log that opens one photo to one member of staff, and for how long.
 ACCESS_GRANTED = "photo_looked_at"
@@ -56,7 +57,7 @@ def granted_to(user: User) -> list[UUID]:
 def serve(
     request: HttpRequest, photo: Photo, file: FieldFile, *, filename: str, version: str, max_age: int
 ) -> HttpResponseBase:
-    """Stream a stored file of a photo.
+    """Stream a stored file of a photo; a model input as a PNG.
 
     Args:
         filename: the original name; the answer carries it with the stored file's own ending.
@@ -68,12 +69,11 @@ def serve(
     response: HttpResponseBase | None = get_conditional_response(request, etag=etag)
     if response is None:
         try:
-            opened = file.open("rb")
+            opened, ending = open_for_download(file)
         except StorageUnavailable:
             raise
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SyntaxError) as error:
             raise Http404("The file is missing.") from error
-        ending = PurePath(file.name or "").suffix
         name = f"{PurePath(filename).stem or 'photo'}{ending}"
         response = FileResponse(opened, filename=name)
     response.headers["ETag"] = etag

@@ -21,6 +21,7 @@ from PIL import Image
 from cifarsite.core import leases
 from cifarsite.core.storage import StorageUnavailable
 from cifarsite.core.wakeups import publish
+from classifier.images.inputs import read_input
 from classifier.models import Explanation, Prediction
 from training.engine.data.preprocessing import to_array
 from training.models import DEFAULT_PROJECT, EmbeddingIndex, ModelVersion
@@ -177,8 +178,8 @@ def _explain(row: Explanation, version: ModelVersion | None, predictor: Predicto
 
 def _picture(prediction: Prediction) -> np.ndarray:
     """The model's input, to the pixel: uint8 [H, W, 3]."""
-    with prediction.input.open("rb") as file, Image.open(file, formats=["PNG"]) as image:
-        return to_array(image.convert("RGB"))
+    with prediction.input.open("rb") as file:
+        return to_array(read_input(file))
 
 
 def _find_neighbours(version: ModelVersion, predictor: Predictor, picture: np.ndarray) -> dict[str, object]:

@@ -20,7 +20,7 @@ from PIL import Image
 from cifarsite.core import leases, metrics
 from cifarsite.core.storage import StorageUnavailable
 from classifier.images.crops import input_from_display, stored_crop
-from classifier.images.validation import encode_input
+from classifier.images.inputs import encode_input, read_input
 from classifier.models import Photo, Prediction
 from classifier.photos import daily_counts
 from classifier.predictions.queue import claimable, wake_for
@@ -251,8 +251,8 @@ def model_input(row: Prediction, preprocessing: str) -> Image.Image:
         OSError, ValueError: a stored file cannot be read.
     """
     if row.preprocessing == preprocessing:
-        with row.input.open("rb") as file, Image.open(file, formats=["PNG"]) as image:
-            return image.convert("RGB")
+        with row.input.open("rb") as file:
+            return read_input(file)
     return input_from_display(row.photo, stored_crop(row.crop), preprocessing)
 
 

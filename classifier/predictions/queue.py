@@ -15,7 +15,7 @@ from cifarsite.core import leases
 from cifarsite.core.leases import LeasedQuerySet
 from cifarsite.core.wakeups import notify_once, publish
 from classifier.images.crops import Crop, input_from_display, to_store
-from classifier.images.validation import encode_input
+from classifier.images.inputs import encode_input
 from classifier.models import Photo, Prediction
 from classifier.photos import daily_counts
 from classifier.photos.files import remove_files

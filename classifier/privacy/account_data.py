@@ -28,6 +28,7 @@ from classifier.feedback.corrections import consent
 from classifier.models import NOT_SURE, ArchiveUpload, Example, Mail, Prediction, User
 from classifier.photos import daily_counts
 from classifier.photos import export as exports
+from classifier.photos.files import open_for_download
 from classifier.photos.history import history, remove_photos
 from classifier.photos.labels import Count as ClassCount
 from classifier.photos.labels import counted
@@ -115,11 +116,11 @@ def export(user: User) -> Iterator[bytes]:
             yield pipe.taken()
         for name, field in own_files(user):
             try:
-                with field.open("rb") as file:
+                with open_for_download(field)[0] as file:
                     archive.writestr(name, file.read())
             except StorageUnavailable:
                 raise  # a broken download can be repeated, an incomplete one looks whole
-            except (OSError, ValueError):
+            except (OSError, ValueError, SyntaxError):
                 logger.warning("%s is missing from an export.", field.name)
             yield pipe.taken()
     yield pipe.taken()

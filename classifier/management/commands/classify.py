@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
-from PIL import Image
 
+from classifier.images import inputs
 from classifier.images.errors import ImageRefused
 from classifier.images.sandbox import CHILDREN, check_isolated
 from classifier.photos.labels import NAMES_SHOWN
@@ -138,8 +138,7 @@ def read_input(name: str, preprocessing: str) -> np.ndarray | dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         return {"error": {"code": "unreadable", "detail": f"This file cannot be read: {reason}."}}
-    with Image.open(io.BytesIO(checked.input), formats=["PNG"]) as image:
-        return to_array(image)
+    return to_array(inputs.read_input(io.BytesIO(checked.input)))
 
 
 def predicted(inputs: list[np.ndarray], predictor: Predictor, classes: list[str]) -> Iterator[dict[str, Any]]:

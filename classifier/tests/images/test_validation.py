@@ -15,7 +15,8 @@ from PIL import Image, ImageCms
 from classifier.images import formats as image_formats
 from classifier.images.decoding import Limits
 from classifier.images.errors import ImageRefused
-from classifier.images.validation import CheckedImage, check_image, encode_input, limits_from_settings
+from classifier.images.inputs import encode_input
+from classifier.images.validation import CheckedImage, check_image, limits_from_settings
 from training.engine.data.preprocessing import UnknownPreprocessing
 
 pillow_heif.register_heif_opener()  # to write files; the site reads them without Pillow's plugin
