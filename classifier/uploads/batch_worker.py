@@ -43,10 +43,13 @@ from training.registry.model_store import live_preprocessing
 logger = logging.getLogger(__name__)
 
 Status = BatchItem.Status
-# Entries claimed at once: as many as then go through the model together, whose batches are padded to
-# this size. A second or two of work; where it takes longer, the rest goes back.
-SLICE = 64
+# Entries claimed at once: a few seconds of work. Where it takes longer, the rest goes back.
+SLICE = 192
 SLICE_SECONDS = 10.0
+# So many photos of a slice go through the model together, whose batches are padded to this size; the
+# next ones, up to so many bytes of files, are decoded meanwhile.
+TOGETHER = 64
+AHEAD_BYTES = 32 * 1024 * 1024
 # Photos whose rows are written in one transaction. Where a worker is lost, they are made once more.
 GROUP = 16
 # With so many photos of archives waiting for a model, answering goes before unpacking.
@@ -157,6 +160,10 @@ def _store_all(batch: Batch, items: list[BatchItem], worker: str) -> None:
                     looked = time.monotonic()
                 with bound_contextvars(request_id=read.item.request_id):
                     work.store(read)
+                if work.unanswered >= TOGETHER:
+                    work.commit()
+                    inference.predict_pending(worker)
+                    work.unanswered = 0
                 if time.monotonic() - begun > SLICE_SECONDS:
                     work.commit()
                     _give_back_rest(items)
@@ -174,7 +181,7 @@ def _store_all(batch: Batch, items: list[BatchItem], worker: str) -> None:
 
 
 class _Slice:
-    """Entries of one archive on their way to photos: the next ones are decoded while one is stored."""
+    """Entries of one archive on their way to photos, decoded while others are stored and answered."""
 
     def __init__(self, batch: Batch, archive: Archive, pool: ThreadPoolExecutor) -> None:
         self.batch, self.archive, self.pool = batch, archive, pool
@@ -183,15 +190,16 @@ class _Slice:
         self.preprocessing = live_preprocessing(batch.project_id)
         # What waits for its rows.
         self.made: dict[BatchItem, Prediction] = {}
+        self.unanswered = 0  # photos since the last answers
 
     def read_ahead(self, items: list[BatchItem]) -> Iterator[_Read]:
-        """One after the other, in their order; a few more than there are decoders are under way."""
+        """One after the other, in their order; as many as go through the model together are under way."""
         ahead: deque[_Read] = deque()
         for item in items:
             with bound_contextvars(request_id=item.request_id):
                 ahead.append(self.read(item))
             self.left -= ahead[-1].size
-            if len(ahead) > CHILDREN:
+            while len(ahead) > TOGETHER or sum(read.size for read in ahead) > AHEAD_BYTES:
                 yield ahead.popleft()
         yield from ahead
 
@@ -230,6 +238,7 @@ class _Slice:
                 project=self.batch.project_id,
             )
             self.room -= 1
+            self.unanswered += 1
         except (EntryRefused, ImageRefused) as refusal:
             _refuse([item], refusal.code, refusal.detail)
         if len(self.made) >= GROUP:

@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from unittest import mock
@@ -15,6 +17,7 @@ from django.utils import timezone
 
 from cifarsite.core import leases
 from cifarsite.test import SiteTestCase, answer, image_bytes
+from classifier.images.sandbox import check_isolated
 from classifier.models import Batch, BatchItem, Photo, Prediction
 from classifier.predictions import inference
 from classifier.tests.uploads.archives import photos, zipped
@@ -162,6 +165,52 @@ class Unpacking(BatchTestCase):
         ):
             batch_worker.unpack_slice("w")
         self.assertLess(len(queries), 40)  # of two transactions, and once a slice
+
+    def test_the_next_photos_are_decoded_while_those_before_are_answered(self) -> None:
+        self.make(photos(10))
+        begun: list[int] = []
+        seen: list[tuple[int, int]] = []
+
+        def decode(*args: object, **kwargs: object) -> object:
+            begun.append(1)
+            return check_isolated(*args, **kwargs)  # type: ignore[arg-type]
+
+        def predict(worker: str) -> None:
+            for _tenth in range(100):  # the decoders are threads of their own
+                if len(begun) >= min(10, Photo.objects.count() + 4):
+                    break
+                time.sleep(0.1)
+            seen.append((Photo.objects.count(), len(begun)))
+
+        with (
+            mock.patch.multiple(batch_worker, SLICE=10, TOGETHER=4, check_isolated=decode),
+            mock.patch.object(inference, "predict_pending", predict),
+        ):
+            batch_worker.unpack_slice("w")
+        self.assertEqual([stored for stored, _begun in seen], [4, 8, 10])
+        self.assertGreaterEqual(seen[0][1], 8)
+        self.assertEqual(seen[1][1], 10)
+
+    def test_few_bytes_of_files_are_held_ahead(self) -> None:
+        self.make(photos(6))
+        steps: list[str] = []
+        work = batch_worker._Slice
+
+        def noted(name: str) -> Callable[..., object]:
+            real = getattr(work, name)
+
+            def step(*args: object) -> object:
+                steps.append(name)
+                return real(*args)
+
+            return step
+
+        with (
+            mock.patch.object(batch_worker, "AHEAD_BYTES", 1),
+            mock.patch.multiple(work, read=noted("read"), store=noted("store")),
+        ):
+            batch_worker.unpack_slice("w")
+        self.assertEqual(steps, ["read", "store"] * 6)
 
     def test_a_worker_that_lost_its_lease_stores_nothing(self) -> None:
         batch = self.make(photos(1))
