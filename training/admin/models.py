@@ -258,12 +258,13 @@ class EvaluationReportAdmin(ReadOnly, LargeTableAdmin):
 
 @admin.register(EvaluationSet)
 class EvaluationSetAdmin(ReadOnly, LargeTableAdmin):
-    list_display = ("name", "n", "digest", "created_at", "reports_link")
-    list_filter = ("created_at",)
+    list_display = ("name", "project", "n", "digest", "created_at", "reports_link")
+    list_filter = ("project", "created_at")
+    list_select_related = ("project",)
     digest_field = "sha256"
     search_fields = ("name__startswith",)
     search_help_text = gettext_lazy("The beginning of a name, or a whole sha256.")
-    fields = ("name", "n", "sha256", "created_at", "reports_link")
+    fields = ("name", "project", "n", "sha256", "created_at", "reports_link")
     readonly_fields = ("reports_link",)
     deferred = ("manifest",)
 

@@ -1,15 +1,17 @@
 """Evaluation sets: labelled folders or ZIP files that staff add, frozen with a manifest.
 
-A set is a folder a class: ``cat/anything.jpg``. What is kept is what was decoded, upright and
+A set is a folder a class of its project: ``cat/anything.jpg``. What is kept is what was decoded, upright and
 in RGB, as lossless WebP in the storage, so a set stays the same whatever becomes of the folder.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,7 +25,11 @@ from PIL import Image, ImageOps
 from cifarsite.core.storage import StorageUnavailable
 from training.engine.data.cifar10 import CLASS_NAMES
 from training.engine.data.image_set import ImageSet, content_sha256
-from training.models import EvaluationSet
+from training.engine.data.near_duplicates import difference_hash
+from training.models import DEFAULT_PROJECT, EvaluationSet, ProjectImage
+from training.models.projects import class_key
+from training.projects.access import class_names
+from training.projects.additions import signed
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "MPO")
@@ -38,8 +44,10 @@ class SetRefused(Exception):
     """The folder or ZIP cannot become an evaluation set; the message says what to change."""
 
 
-def add_set(name: str, source: Path) -> EvaluationSet:
-    """Freeze a folder or ZIP of labelled images.
+def add_set(name: str, source: Path, project: str = DEFAULT_PROJECT) -> EvaluationSet:
+    """Freeze a folder or ZIP of labelled images of a project's classes.
+
+    Folders may write a class in other letters' case or with accents composed otherwise.
 
     Raises:
         SetRefused: the name is taken, the images are there already, there are none, too many,
@@ -49,22 +57,23 @@ def add_set(name: str, source: Path) -> EvaluationSet:
         raise SetRefused(_("There is a set '%(name)s' already: choose another name.") % {"name": name})
     images: list[NDArray[np.uint8]] = []
     manifest: list[dict[str, Any]] = []
-    for file, content in sorted(_files(source)):
+    classes = {class_key(known): known for known in class_names(project)}
+    for file, content in sorted(_files(source, classes)):
         if len(images) == MAX_IMAGES:
             raise SetRefused(_("There are more than %(n)s images: split the set.") % {"n": MAX_IMAGES})
         image = _decoded(file, content)
         images.append(np.asarray(image))
-        manifest.append({"file": file, "label": _label(file), "width": image.width, "height": image.height})
+        label = classes[_key(file)]
+        manifest.append({"file": file, "label": label, "width": image.width, "height": image.height})
     if not images:
         raise SetRefused(
             _(
                 "No images in %(source)s: expected a folder a class, such as cat/1.jpg; "
                 "the classes are %(classes)s."
             )
-            % {"source": source, "classes": ", ".join(CLASS_NAMES)}
+            % {"source": source, "classes": ", ".join(classes.values()) or _("none yet")}
         )
-    labels = np.array([CLASS_NAMES.index(row["label"]) for row in manifest])
-    sha256 = content_sha256(images, labels)
+    sha256 = _sha256(images, manifest, project)
     known = EvaluationSet.objects.filter(sha256=sha256).first()
     if known:
         raise SetRefused(_("These images are the set '%(name)s' already.") % {"name": known})
@@ -72,18 +81,32 @@ def add_set(name: str, source: Path) -> EvaluationSet:
         stored = _stored_name(sha256, number)
         if not default_storage.exists(stored):
             default_storage.save(stored, ContentFile(_packed(pixels)))
-    return EvaluationSet.objects.create(name=name, sha256=sha256, n=len(images), manifest=manifest)
+    return EvaluationSet.objects.create(
+        project_id=project, name=name, sha256=sha256, n=len(images), manifest=manifest
+    )
 
 
-def find_set(name: str) -> EvaluationSet:
-    """By its name.
+def known_to_models(row: EvaluationSet) -> int:
+    """How many of its images look the same as one of the project's own, which models may learn from."""
+    hashes = [signed(difference_hash(Image.fromarray(image))) for image in load_set(row).images]
+    rows = ProjectImage.objects.filter(project=row.project_id)
+    known: set[int] = set()
+    for first in range(0, len(hashes), 500):
+        some = rows.filter(dhash__in=hashes[first : first + 500])
+        known.update(some.values_list("dhash", flat=True))
+    return sum(one in known for one in hashes)
+
+
+def find_set(name: str, project: str = DEFAULT_PROJECT) -> EvaluationSet:
+    """A project's, by its name.
 
     Raises:
         SetRefused: there is none; the message lists those that exist.
     """
-    found = EvaluationSet.objects.filter(name=name).first()
+    of_project = EvaluationSet.objects.filter(project=project)
+    found = of_project.filter(name=name).first()
     if found is None:
-        known = ", ".join(EvaluationSet.objects.values_list("name", flat=True)) or _("none yet")
+        known = ", ".join(of_project.values_list("name", flat=True)) or _("none yet")
         raise SetRefused(
             _("There is no evaluation set '%(name)s'; there are: %(known)s.") % {"name": name, "known": known}
         )
@@ -113,27 +136,52 @@ def load_set(row: EvaluationSet) -> ImageSet:
                 _("An image of the set '%(name)s' is missing or damaged (%(error)s): add the set again.")
                 % {"name": row, "error": error}
             ) from error
-    labels = np.array([CLASS_NAMES.index(entry["label"]) for entry in row.manifest])
-    if content_sha256(images, labels) != row.sha256:
+    if _sha256(images, row.manifest, row.project_id) != row.sha256:
         raise SetRefused(
             _("The images of the set '%(name)s' have changed: add the set again.") % {"name": row}
         )
-    return ImageSet(row.name, row.sha256, images, labels, [entry["file"] for entry in row.manifest])
+    classes, labels = _labels(row.manifest, row.project_id)
+    files = [entry["file"] for entry in row.manifest]
+    return ImageSet(row.name, row.sha256, images, labels, files, classes=classes)
 
 
-def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """(class/name, content) of every image below the source; other files are passed over."""
+def _labels(manifest: list[dict[str, Any]], project: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The classes of a set, and its images' numbers in them, int64 [N].
+
+    CIFAR-10's are always the ten. A project's classes may change, so a set stands on those that it names.
+    """
+    names = [entry["label"] for entry in manifest]
+    classes = CLASS_NAMES if project == DEFAULT_PROJECT else tuple(sorted(set(names)))
+    return classes, np.array([classes.index(name) for name in names], np.int64)
+
+
+def _sha256(images: list[NDArray[np.uint8]], manifest: list[dict[str, Any]], project: str) -> str:
+    """Of the pixels and labels; of another project's than CIFAR-10's, of the classes' names too."""
+    classes, labels = _labels(manifest, project)
+    found = content_sha256(images, labels)
+    if project == DEFAULT_PROJECT:
+        return found
+    named = json.dumps([project, classes, found], ensure_ascii=False)
+    return hashlib.sha256(named.encode()).hexdigest()
+
+
+def _files(source: Path, classes: Container[str]) -> Iterator[tuple[str, bytes]]:
+    """(class/name, content) of every image below the source; other files are passed over.
+
+    Args:
+        classes: the keys of those that there are.
+    """
     if source.is_dir():
         for path in source.rglob("*"):
             name = path.relative_to(source).as_posix()
-            if path.is_file() and not path.is_symlink() and _is_wanted(name):
+            if path.is_file() and not path.is_symlink() and _is_wanted(name, classes):
                 with path.open("rb") as file:
                     yield _short(name), _bounded(name, file.read(MAX_FILE_BYTES + 1))
     elif zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
             for entry in archive.infolist():
                 link = stat.S_ISLNK(entry.external_attr >> 16)
-                if not entry.is_dir() and not link and _is_wanted(entry.filename):
+                if not entry.is_dir() and not link and _is_wanted(entry.filename, classes):
                     yield _short(entry.filename), _bounded(entry.filename, _unpacked(archive, entry))
     else:
         raise SetRefused(_("%(source)s is neither a folder nor a ZIP file.") % {"source": source})
@@ -158,11 +206,9 @@ def _bounded(name: str, content: bytes) -> bytes:
     return content
 
 
-def _is_wanted(name: str) -> bool:
+def _is_wanted(name: str, classes: Container[str]) -> bool:
     path = PurePosixPath(name)
-    return (
-        path.suffix.lower() in ENDINGS and path.parent.name in CLASS_NAMES and not path.name.startswith(".")
-    )
+    return path.suffix.lower() in ENDINGS and _key(name) in classes and not path.name.startswith(".")
 
 
 def _short(name: str) -> str:
@@ -170,8 +216,9 @@ def _short(name: str) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-def _label(name: str) -> str:
-    return PurePosixPath(name).parent.name
+def _key(name: str) -> str:
+    """The key of the class whose folder a file lies in."""
+    return class_key(PurePosixPath(name).parent.name.strip())
 
 
 def _decoded(name: str, content: bytes) -> Image.Image:

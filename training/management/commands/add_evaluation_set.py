@@ -4,7 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from training.data.evaluation_sets import SetRefused, add_set
+from training.data.evaluation_sets import SetRefused, add_set, known_to_models
+from training.models import DEFAULT_PROJECT, Project
 
 
 class Command(BaseCommand):
@@ -13,13 +14,25 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("source", metavar="FOLDER_OR_ZIP", type=Path)
+        parser.add_argument(
+            "--project", default=DEFAULT_PROJECT, help="Whose classes the folders name; default: cifar10."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        project = options["project"]
+        if not Project.objects.filter(pk=project).exists():
+            slugs = ", ".join(Project.objects.values_list("pk", flat=True))
+            raise CommandError(f"There is no project '{project}'; there are: {slugs}.")
         try:
-            added = add_set(options["name"], options["source"])
+            added = add_set(options["name"], options["source"], project)
         except SetRefused as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
             f"'{added}' holds {added.n:,} images (sha256 {added.sha256[:12]}…). Evaluate a model on it: "
             f"manage.py evaluate VERSION --set '{added}'"
         )
+        if known := known_to_models(added):
+            self.stderr.write(
+                f"{known:,} of them look the same as images of the project. Models may have learned from "
+                "those, so the accuracy on this set will be too high: leave them out of the folder."
+            )

@@ -27,7 +27,7 @@ class Command(BaseCommand):
         which.add_argument(
             "--set",
             dest="image_set",
-            help="Name of an evaluation set; default: CIFAR-10 test, or the project's test images.",
+            help="An evaluation set of the model's project; default: the test images.",
         )
         which.add_argument(
             "--dataset",
@@ -72,7 +72,9 @@ class Command(BaseCommand):
                 self.stderr.write(sentence)
 
         if options["image_set"]:
-            images = evaluation_sets.load_set(evaluation_sets.find_set(options["image_set"]))
+            images = evaluation_sets.load_set(
+                evaluation_sets.find_set(options["image_set"], version.project_id)
+            )
             return measuring.evaluate(version, images, say=say)
         if options["corrections"] is not None:
             return measuring.evaluate_on_corrections(version, options["corrections"], say=say)

@@ -12,7 +12,9 @@ from PIL import Image
 
 from cifarsite.test import picture
 from training.data import evaluation_sets
-from training.models import EvaluationSet
+from training.engine.data.near_duplicates import difference_hash
+from training.models import EvaluationSet, ModelVersion, Project, ProjectClass, ProjectImage
+from training.projects.additions import signed
 from training.tests.evaluation.report_case import ReportTestCase
 
 
@@ -69,6 +71,63 @@ class EvaluationSets(ReportTestCase):
         self.assertEqual(page.context["report"], report)
         self.assertEqual(self.client.get(self.url(f"sheet.png?set={report.pk}&i=0,3")).status_code, 200)
         self.assertEqual(self.client.get(self.url(f"images/2/?set={report.pk}")).status_code, 200)
+
+    def pets(self) -> None:
+        """A project whose champion happens to know its classes among others."""
+        project = Project.objects.create(slug="pets", name="Pets")
+        for place, name in enumerate(("dog", "cat", "Ährenfisch")):
+            ProjectClass.objects.create(project=project, position=place, name=name)
+        ModelVersion.objects.filter(pk=self.better.pk).update(project=project, is_champion=False)
+
+    def test_a_project_has_sets_of_its_own_classes(self):
+        self.pets()
+        # A file system of macOS decomposes accents.
+        (self.photos / "A\u0308hrenfisch").mkdir()
+        picture("white").save(self.photos / "A\u0308hrenfisch" / "5.jpg")
+        (self.photos / "cat").rename(self.photos / "CAT")
+        ours = evaluation_sets.add_set("ours", self.photos, "pets")
+        self.assertEqual([row["label"] for row in ours.manifest], ["Ährenfisch", "cat", "cat", "dog"])
+        images = evaluation_sets.load_set(ours)
+        self.assertEqual(images.classes, ("cat", "dog", "Ährenfisch"))
+        ProjectClass.objects.filter(project="pets", name="cat").update(
+            position=9
+        )  # the set stays what it was
+        self.assertEqual(evaluation_sets.load_set(ours).labels.tolist(), images.labels.tolist())
+        out = io.StringIO()
+        call_command("evaluate", "tiny-better", "--set", "ours", "--json", stdout=out)
+        found = json.loads(out.getvalue())
+        self.assertEqual((found["n"], found["dataset_sha256"]), (4, ours.sha256))
+        page = self.client.get(self.url(f"?set={self.better.reports.get(dataset='ours').pk}"))
+        self.assertContains(page, "Ährenfisch")
+
+    def test_a_set_of_another_project_is_not_found(self):
+        evaluation_sets.add_set("ten", self.photos)
+        self.pets()
+        with self.assertRaisesMessage(CommandError, "there are: none yet"):
+            call_command("evaluate", "tiny-better", "--set", "ten")
+        with self.assertRaisesMessage(CommandError, "There is no project 'birds'; there are: cifar10, pets."):
+            call_command("add_evaluation_set", "more", str(self.photos), project="birds")
+        with self.assertRaisesMessage(CommandError, "the classes are dog, cat, Ährenfisch"):
+            call_command("add_evaluation_set", "more", str(self.photos / "unicorn"), project="pets")
+
+    def test_images_that_models_may_have_learned_from_are_counted(self):
+        self.pets()
+        with Image.open(self.photos / "cat" / "0.jpg") as image:
+            learned = signed(difference_hash(image.convert("RGB")))
+        label = ProjectClass.objects.get(project="pets", name="cat")
+        ProjectImage.objects.create(
+            project_id="pets", label=label, file="a.webp", sha256="0" * 64, dhash=learned, width=60, height=48
+        )
+        errors = io.StringIO()
+        call_command(
+            "add_evaluation_set",
+            "ours",
+            str(self.photos),
+            project="pets",
+            stdout=io.StringIO(),
+            stderr=errors,
+        )
+        self.assertIn("1 of them look the same as images of the project", errors.getvalue())
 
     def test_a_changed_file_is_noticed(self):
         added = evaluation_sets.add_set("ours", self.photos)
