@@ -157,6 +157,7 @@ class PageTests(WalkTestCase):
                 f"/history/export.json?project={slug}",
                 f"/history/export.jsonl?project={slug}",
                 f"/history/export.zip?project={slug}",
+                f"/verdicts/?project={slug}",
             ],
             "root": [
                 f"/drift/?project={slug}",

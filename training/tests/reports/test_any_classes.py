@@ -8,7 +8,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+from django.db import connection
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils.html import escape
 
 from cifarsite.test import SiteTestCase
@@ -216,6 +218,37 @@ class AnyClassesTest(SiteTestCase):
         for row in many["classes"]:
             row["recall"] = 0.1
         self.assertEqual(sum("recall" in text for text in not_for(card, many)), 10)
+
+    def test_the_page_on_verdicts_tells_of_a_projects_champion(self) -> None:
+        for classes, examples in ((2, 2), (3, 3)):
+            found = self.report(classes, f"pets-{classes}")
+            card = {"classes": list(named(classes)), "judged_on": JUDGED, "verdicts": VERDICTS}
+            ModelVersion.objects.filter(is_champion=True).update(is_champion=False)
+            ModelVersion.objects.filter(pk=found.model_id).update(
+                card={**card, "test": found.figures}, is_champion=True
+            )
+            with CaptureQueriesContext(connection) as queries:
+                page = self.client.get("/verdicts/?project=pets")
+            self.assertLessEqual(len(queries), 8)
+            text = page.content.decode()
+            self.assertIn(escape(ODD), text)
+            self.assertEqual(text.count("of-1"), 2 * 3)  # a dot and a bar for each verdict
+            self.assertEqual("of-2" in text, examples == 3)
+            self.assertIn("95\u00a0% of 90 images of the classes", text)
+            self.assertIn("None of these", text)
+            main = text.partition("<main")[2].partition("</main>")[0]
+            for word in ("CIFAR", "the ten", "of the ten"):
+                self.assertNotIn(word, main.partition("</form>")[2])
+
+    def test_others_do_not_see_what_a_closed_projects_verdicts_mean(self) -> None:
+        Project.objects.filter(pk="pets").update(is_open=False)
+        self.report(3)
+        for user, status in ((None, 404), (self.alice, 404), (self.charlie, 200)):
+            self.client.logout()
+            if user:
+                self.client.force_login(user)
+            self.assertEqual(self.client.get("/verdicts/?project=pets").status_code, status)
+            self.assertEqual(self.client.get("/verdicts/?project=cifar10").status_code, 200)
 
     def test_two_models_are_compared_class_by_class(self) -> None:
         for classes in (2, 37):
