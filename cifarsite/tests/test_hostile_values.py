@@ -28,7 +28,11 @@ from classifier.api.application import api
 from conftest import ROOT
 
 HUGE = str(2**63)
-VALUES = (HUGE, "9" * 5_000, f"-{HUGE}9", "nan", "a\0b", "x" * 5_000, "0001-01-01", "abc")
+# On SQLite those that a database answers differently; what Python makes of the others does not depend on it.
+ON_POSTGRES = os.environ.get("DATABASE_URL", "").startswith("postgres")
+VALUES: tuple[str, ...] = (HUGE, f"-{HUGE}9", "a\0b", "0001-01-01")
+if ON_POSTGRES:
+    VALUES += ("9" * 5_000, "nan", "x" * 5_000, "abc")
 IN_JSON = (2**63, -(2**70), 1.5, None, "a\0b", "x" * 5_000, ["\0"], {"\0": "\0"})
 IDS = (HUGE, "9" * 5_000, "a\0b", "x" * 5_000)
 IN_LISTS = (HUGE, f"-{HUGE}9", "99999-01-01")
