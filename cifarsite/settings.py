@@ -314,7 +314,7 @@ KEEP_PAUSED_DAYS = number("KEEP_PAUSED_DAYS", 7, 1)
 ORPHAN_HOURS = number("ORPHAN_HOURS", 24, 1)
 
 # Celery's broker: `redis://host:6379/0`; empty: files in VAR_DIR (one machine only).
-BROKER_URL = os.environ.get("BROKER_URL") or "filesystem://"
+BROKER_URL = os.environ.get("BROKER_URL") or "filesystem://localhost"  # kombu warns where no host is named
 CELERY_BROKER_URL = BROKER_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "default"
