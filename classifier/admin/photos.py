@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from cifarsite.core.numbers import percent
 from classifier.accounts.audit import record
 from classifier.admin.exports import Exported, PhotoRows, PredictionRows
 from classifier.admin.filters import LABEL, ModelFilter
@@ -33,7 +34,6 @@ from training.admin.base import (
     linked,
     list_link,
     listed,
-    percent,
     percentage,
     shortened,
 )

@@ -9,12 +9,13 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from cifarsite.core.numbers import count, decimal, measured, percent, percent_span, span
 from training.data.image_sheets import ArtifactMissing
 from training.engine.data.labelled_images import CROSS_VALIDATION
 from training.engine.inference.calibration import wilson_interval
 from training.evaluation.reports import answers, class_names, truth_and_predicted
 from training.models import EvaluationReport
-from training.reports.narrative import CORRUPTIONS, class_title, count, set_name
+from training.reports.narrative import CORRUPTIONS, class_title, set_name
 from training.reports.svg_charts import (
     Chart,
     Map,
@@ -23,11 +24,9 @@ from training.reports.svg_charts import (
     across,
     bar,
     colour,
-    decimal,
     legend,
     line,
     number_ticks,
-    percent,
     percent_ticks,
     point_map,
     upwards,
@@ -133,7 +132,7 @@ def _learned_on(card: dict[str, Any]) -> str:
             "Validation accuracy of the model that was kept: %(share)s (95 %% interval %(span)s)."
         ) % {
             "share": percent(validation["accuracy"]),
-            "span": interval(validation),
+            "span": percent_span(validation["interval"]),
         }
     return text
 
@@ -177,7 +176,7 @@ def _learning_curve(report: EvaluationReport) -> Chart | None:
                     count(step["images"]),
                     percent(step["share"], 0),
                     percent(step["accuracy"]),
-                    interval(step),
+                    percent_span(step["interval"]),
                 ],
                 x(step["images"]),
             )
@@ -239,7 +238,7 @@ def _one_vs_rest(report: EvaluationReport, which: str) -> Chart | None:
                 [
                     row["title"],
                     decimal(row[area], 4),
-                    _span(row.get(f"{area}_interval")),
+                    span(row[f"{area}_interval"], 4) if row.get(f"{area}_interval") else "–",
                     count(row["n"]),
                 ],
                 series=row["css"],
@@ -250,11 +249,6 @@ def _one_vs_rest(report: EvaluationReport, which: str) -> Chart | None:
         legend=legend(series),
         note=note,
     )
-
-
-def _span(bounds: list[float] | None, digits: int = 4) -> str:
-    """'0.9871 – 0.9912'; a dash where a report of long ago has no interval."""
-    return f"{decimal(bounds[0], digits)} – {decimal(bounds[1], digits)}" if bounds else "–"
 
 
 def up_to(points: list[list[float]], end: float) -> list[Point]:
@@ -306,7 +300,7 @@ def _selective_accuracy(report: EvaluationReport) -> Chart | None:
                     percent(row["threshold"]),
                     percent(row["coverage"]),
                     percent(row["share"]),
-                    interval(row),
+                    percent_span(row["interval"]),
                     count(row["n"]),
                 ],
                 x(row["threshold"]),
@@ -354,7 +348,7 @@ def _reliability(report: EvaluationReport) -> Chart | None:
                     count(row["n"]),
                     percent(row["confidence"]),
                     percent(row["accuracy"]),
-                    interval({"interval": wilson_interval(round(row["accuracy"] * row["n"]), row["n"])}),
+                    percent_span(wilson_interval(round(row["accuracy"] * row["n"]), row["n"])),
                     percent(known[row["low"]]["accuracy"] if row["low"] in known else None),
                 ],
                 x((row["low"] + row["high"]) / 2),
@@ -390,7 +384,7 @@ def _error(report: EvaluationReport, name: str) -> str:
     """'0.0123 (0.0098 – 0.0148)'."""
     bounds = _panels(report).get("intervals", {}).get(name)
     figure = decimal(report.figures[name], 4)
-    return f"{figure} ({_span(bounds)})" if bounds else figure
+    return f"{figure} ({span(bounds, 4)})" if bounds else figure
 
 
 def _histogram(report: EvaluationReport) -> Chart | None:
@@ -470,7 +464,7 @@ def _robustness(report: EvaluationReport) -> Chart | None:
         y_ticks=percent_ticks(y),
         head=[_("Strength"), *(CORRUPTIONS[row["name"]] for row in found["rows"])],
         rows=[
-            Row([text, *(f"{percent(c['share'])} ({interval(c)})" for c in cells)], x(number))
+            Row([text, *(measured(c["share"], c["interval"]) for c in cells)], x(number))
             for number, (text, cells) in enumerate(steps)
         ],
         lines=series,
@@ -479,12 +473,6 @@ def _robustness(report: EvaluationReport) -> Chart | None:
         table_note=_("In brackets: intervals of 95 %."),
         measured_on=images_of(report, found["n"]),
     )
-
-
-def interval(row: dict[str, Any]) -> str:
-    """'89.8 – 91.0 %'."""
-    low, high = row["interval"]
-    return f"{decimal(100 * low, 1)} – {percent(high)}"
 
 
 MAKERS: dict[str, Callable[[EvaluationReport], Chart | None]] = {

@@ -6,15 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from cifarsite.core.numbers import count, decimal, percent, points
 from training.data.dataset_versions import MEASURED_NAME
 from training.engine.data.cifar10 import CLASS_NAMES
 from training.engine.data.labelled_images import CROSS_VALIDATION, LEAST_TEST_IMAGES
 from training.reports.fine_tuning import fine_tuning
-from training.reports.svg_charts import decimal, percent
 
 # Above this p a difference may as well be chance.
 CHANCE = 0.05
@@ -25,20 +24,9 @@ HELPFUL = 0.02
 NOTICED = 0.8
 
 
-def count(number: int) -> str:
-    """10000 as '10,000' in the reader's way."""
-    return number_format(number, force_grouping=True)
-
-
 def class_title(name: str) -> str:
     """A class's name for people: in their language where it is one of CIFAR-10's, else as it was given."""
     return _(name) if name in CLASS_NAMES else name
-
-
-def points(share: float, digits: int = 1) -> str:
-    """A difference of shares as percentage points with its sign."""
-    sign = "+" if share > 0 else "−" if share < 0 else "±"
-    return f"{sign}{decimal(abs(100 * share), digits)}"
 
 
 def set_name(dataset: str) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from cifarsite.core.numbers import count, decimal, percent, points
 from training.evaluation.comparison import changed_rows, joined_names
 from training.models import EvaluationReport
 from training.reports.class_tables import SHADES, shown_classes
 from training.reports.image_tiles import shots
-from training.reports.narrative import change, count, p_value, points
+from training.reports.narrative import change, p_value
 from training.reports.photo_sets import photos_compared
-from training.reports.svg_charts import decimal, percent
 
 SHOWN = 40
 
