@@ -40,5 +40,10 @@ def measured(share: float | None, bounds: Sequence[float]) -> str:
 
 def points(share: float, digits: int = 1) -> str:
     """A difference of shares as percentage points with its sign."""
-    sign = "+" if share > 0 else "−" if share < 0 else "±"
-    return f"{sign}{decimal(abs(100 * share), digits)}"
+    return signed(100 * share, digits)
+
+
+def signed(value: float, digits: int) -> str:
+    """'+1.3', '−0.2' or '±0.0'."""
+    sign = "+" if value > 0 else "−" if value < 0 else "±"
+    return f"{sign}{decimal(abs(value), digits)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -37,23 +38,6 @@ CROWDED = 0.96
 ROC_PART = 0.2
 # A bar of the calibration chart that stands for fewer images says little.
 FEW = 10
-CHART_NAMES = (
-    "accuracy",
-    "loss",
-    "learning_curve",
-    "roc",
-    "pr",
-    "sweep",
-    "reliability",
-    "histogram",
-    "robustness",
-)
-
-
-def charts(report: EvaluationReport) -> dict[str, Chart]:
-    """Every chart that the report has figures for, by name."""
-    found = {name: chart(report, name) for name in CHART_NAMES}
-    return {name: made for name, made in found.items() if made}
 
 
 def chart(report: EvaluationReport, name: str) -> Chart | None:
@@ -83,7 +67,7 @@ def _panels(report: EvaluationReport) -> dict[str, Any]:
     return panels
 
 
-def _learning(report: EvaluationReport, key: str, title: str, y_label: str) -> Chart | None:
+def _learning(report: EvaluationReport, key: str) -> Chart | None:
     history = report.model.card.get("history", {})
     training, validation = history.get(key), history.get(f"val_{key}")
     if not training or not validation:
@@ -92,8 +76,10 @@ def _learning(report: EvaluationReport, key: str, title: str, y_label: str) -> C
     both = [*training, *validation]
     x = across(1, max(len(training), 2))
     if key == "accuracy":
-        y = upwards(int(10 * min(both)) / 10, 1)
+        title, y_label = _("Accuracy while it learned"), _("Accuracy")
+        y = upwards(_floor(both), 1)
     else:
+        title, y_label = _("Loss while it learned"), _("Loss (nats)")
         y = upwards(0, 1.05 * max(both))
     shown = percent if key == "accuracy" else lambda value: decimal(value, 3)
     series = [
@@ -135,14 +121,6 @@ def _learned_on(card: dict[str, Any]) -> str:
             "span": percent_span(validation["interval"]),
         }
     return text
-
-
-def _accuracy(report: EvaluationReport) -> Chart | None:
-    return _learning(report, "accuracy", _("Accuracy while it learned"), _("Accuracy"))
-
-
-def _loss(report: EvaluationReport) -> Chart | None:
-    return _learning(report, "loss", _("Loss while it learned"), _("Loss (nats)"))
 
 
 def _learning_curve(report: EvaluationReport) -> Chart | None:
@@ -211,28 +189,20 @@ def _one_vs_rest(report: EvaluationReport, which: str) -> Chart | None:
         note = f"{hardest % {'all': count(len(numbered)), 'shown': count(len(rows))}} {note}".strip()
     series = [line(up_to(row[which], x.high), x, y, name=row["title"], css=row["css"]) for row in rows]
     area = "auroc" if which == "roc" else "ap"
-    texts = {
-        "roc": (
-            _("ROC: each class against the rest"),
-            _("False positive rate"),
-            _("True positive rate"),
-            _("Area (AUROC)"),
-        ),
-        "pr": (
-            _("Precision and recall: each class against the rest"),
-            _("Recall"),
-            _("Precision"),
-            _("Average precision"),
-        ),
-    }[which]
+    if which == "roc":
+        title, area_title = _("ROC: each class against the rest"), _("Area (AUROC)")
+        labels = _("False positive rate"), _("True positive rate")
+    else:
+        title, area_title = _("Precision and recall: each class against the rest"), _("Average precision")
+        labels = _("Recall"), _("Precision")
     return Chart(
         name=which,
-        title=texts[0],
-        x_label=texts[1],
-        y_label=texts[2],
+        title=title,
+        x_label=labels[0],
+        y_label=labels[1],
         x_ticks=percent_ticks(x),
         y_ticks=percent_ticks(y),
-        head=[_("Class"), texts[3], _("95 % interval"), _("Images")],
+        head=[_("Class"), area_title, _("95 % interval"), _("Images")],
         rows=[
             Row(
                 [
@@ -259,14 +229,6 @@ def up_to(points: list[list[float]], end: float) -> list[Point]:
         (a, b), (c, d) = kept[-1], beyond
         kept.append((end, b + (d - b) * (end - a) / (c - a)))
     return kept
-
-
-def _roc(report: EvaluationReport) -> Chart | None:
-    return _one_vs_rest(report, "roc")
-
-
-def _pr(report: EvaluationReport) -> Chart | None:
-    return _one_vs_rest(report, "pr")
 
 
 def _selective_accuracy(report: EvaluationReport) -> Chart | None:
@@ -476,13 +438,14 @@ def _robustness(report: EvaluationReport) -> Chart | None:
 
 
 MAKERS: dict[str, Callable[[EvaluationReport], Chart | None]] = {
-    "accuracy": _accuracy,
-    "loss": _loss,
+    "accuracy": partial(_learning, key="accuracy"),
+    "loss": partial(_learning, key="loss"),
     "learning_curve": _learning_curve,
-    "roc": _roc,
-    "pr": _pr,
+    "roc": partial(_one_vs_rest, which="roc"),
+    "pr": partial(_one_vs_rest, which="pr"),
     "sweep": _selective_accuracy,
     "reliability": _reliability,
     "histogram": _histogram,
     "robustness": _robustness,
 }
+CHART_NAMES = tuple(MAKERS)

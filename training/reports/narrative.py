@@ -38,18 +38,16 @@ def set_name(dataset: str) -> str:
 
 def sentences(figures: dict[str, Any], dataset: str) -> list[str]:
     """The report in words, the most important first."""
-    return list(_sentences(figures, dataset))
-
-
-def _sentences(figures: dict[str, Any], dataset: str) -> Iterator[str]:
-    yield _accuracy(figures, dataset)
-    yield from _classes(figures)
-    yield from filter(None, [fine_tuning(figures.get("fine_tuning"))])
-    yield from advice(figures)
-    yield from _kinds(figures)
-    yield from _confidence(figures)
-    yield from thresholds(figures)
-    yield from _distortions(figures)
+    return [
+        _accuracy(figures, dataset),
+        *_classes(figures),
+        *filter(None, [fine_tuning(figures.get("fine_tuning"))]),
+        *advice(figures),
+        *_kinds(figures),
+        *_confidence(figures),
+        *thresholds(figures),
+        *_distortions(figures),
+    ]
 
 
 def _accuracy(figures: dict[str, Any], dataset: str) -> str:
