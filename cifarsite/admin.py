@@ -20,7 +20,7 @@ GROUPS = {
         "classifier.Batch",
         "classifier.BatchItem",
     ),
-    _("Feedback"): (
+    _("Corrections"): (
         "classifier.Correction",
         "classifier.Example",
         "classifier.Consent",

@@ -1,7 +1,31 @@
 from django.urls import include, path, re_path
 
-from training.pages import cifar10, jobs, models, project_images, projects, reliability
+from training.pages import (
+    cifar10,
+    jobs,
+    models,
+    project_images,
+    projects,
+    reliability,
+    report_downloads,
+    reports,
+)
 
+REPORTS = [
+    path("report/", reports.report, name="report"),
+    path("report/images/", reports.report_images, name="report-images"),
+    path("report/images/<int:row>/", reports.report_image, name="report-image"),
+    path("report/sheet.png", reports.report_sheet, name="report-sheet"),
+    path("report/data.png", reports.report_data, name="report-data"),
+    path("report/points.json", reports.report_points, name="report-points"),
+    path("report/report.json", report_downloads.report_json, name="report-json"),
+    path("report/predictions.csv", report_downloads.report_predictions, name="report-predictions"),
+    path("report/card.md", report_downloads.report_card, name="report-card"),
+    path("report/figures/<slug:name>.svg", report_downloads.report_figure, name="report-figure"),
+    path("report/<slug:part>/", reports.report, name="report-part"),
+    path("compare/", reports.choose_comparison, name="choose-comparison"),
+    path("compare/<int:other>/", reports.compare_page, name="compare"),
+]
 app_name = "training"
 urlpatterns = [
     path("models/", models.models_page, name="models"),
@@ -11,7 +35,7 @@ urlpatterns = [
     path("models/<int:pk>/download/", models.model_download, name="model-download"),
     path("models/<int:pk>/notes/", models.model_notes, name="model-notes"),
     path("models/<int:pk>/promote/", models.model_promote, name="model-promote"),
-    path("models/<int:pk>/", include("training.pages.report_urls")),
+    path("models/<int:pk>/", include(REPORTS)),
     path("verdicts/", reliability.verdicts, name="verdicts"),
     path("projects/", projects.projects_page, name="projects"),
     path("projects/<slug:slug>/", projects.project_page, name="project"),

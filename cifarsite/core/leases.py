@@ -31,9 +31,9 @@ QUEUED, RUNNING = "queued", "running"
 FARTHEST = 10
 
 
-def lease_expired(now: datetime | None = None) -> Q:
+def lease_expired() -> Q:
     """Its end has passed; or lies so far ahead that the clock must have been put back since."""
-    now = now or timezone.now()
+    now = timezone.now()
     farthest = now + timedelta(seconds=FARTHEST * settings.LEASE_SECONDS)
     return Q(lease_expires_at__lt=now) | Q(lease_expires_at__gt=farthest)
 

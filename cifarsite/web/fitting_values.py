@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import BadRequest
-from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
+from django.http import Http404, HttpRequest, QueryDict
+
+from cifarsite.core.middleware import Middleware
 
 PREFIX = "/api/v1/"
 LARGEST = 2**63 - 1
@@ -14,14 +15,8 @@ NUL = "\0"
 FORM = "application/x-www-form-urlencoded"
 
 
-class FittingValues:
+class FittingValues(Middleware):
     """Middleware: an address with a number beyond 64 bits does not exist; NUL is no part of a text."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        return self.get_response(request)
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: dict[str, Any]) -> None:
         for value in kwargs.values():

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
+
+from cifarsite.core.middleware import Middleware
 
 KEPT_NOWHERE = "private, no-store"
 
 
-class PrivateAnswers:
+class PrivateAnswers(Middleware):
     """Middleware: answers to a session or a token that say nothing else about caches say 'no-store'."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)

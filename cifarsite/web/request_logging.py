@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable
 
 import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
 from cifarsite.core.metrics import REQUEST_SECONDS
+from cifarsite.core.middleware import Middleware
 
 log = structlog.get_logger(__name__)
 
@@ -21,11 +21,8 @@ ACCEPTED = re.compile(r"[A-Za-z0-9-]{8,64}")
 QUIET = ("healthz", "readyz", "metrics")
 
 
-class RequestLines:
+class RequestLines(Middleware):
     """Middleware, outermost: what the others do is measured too."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         request_id = self.request_id(request)

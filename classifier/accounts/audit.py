@@ -9,7 +9,6 @@ and of models ``model_promoted``, ``model_rolled_back``, ``promotion_refused``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
@@ -24,6 +23,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
+from cifarsite.core.middleware import Middleware
 from classifier.models import AuditEntry, User
 
 # The same refusal again within this time adds no line: nobody can fill the log by asking.
@@ -88,11 +88,8 @@ def client_address(request: HttpRequest) -> str | None:
     return address
 
 
-class RefusalsOnRecord:
+class RefusalsOnRecord(Middleware):
     """Middleware: who was refused something (403), came with a wrong token, or asked too often."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)

@@ -1,22 +1,21 @@
 """The language and the time zone that a person chose go with the account, whatever the browser says."""
 
 import zoneinfo
-from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils import timezone, translation
 
+from cifarsite.core.middleware import Middleware
 
-class AccountLanguageMiddleware:
+
+class AccountLanguageMiddleware(Middleware):
     """Speak the account's language; the browser's choice stands where none is kept."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
         language = getattr(request.user, "language", "")
         if language and language in dict(settings.LANGUAGES):
             translation.activate(language)
@@ -30,13 +29,10 @@ def time_zones() -> tuple[str, ...]:
     return tuple(sorted(name for name in zoneinfo.available_timezones() if "/" in name or name == "UTC"))
 
 
-class AccountTimeZoneMiddleware:
+class AccountTimeZoneMiddleware(Middleware):
     """Show times and days in the account's time zone; the API's are always UTC."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
         name = "" if request.path.startswith("/api/") else getattr(request.user, "time_zone", "")
         # A name may leave the database of zones.
         known = name and name in time_zones()

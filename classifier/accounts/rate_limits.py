@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -16,12 +15,13 @@ from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.redis import RedisCache
 from django.db import OperationalError, connection
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import ngettext
 from redis import RedisError
 
+from cifarsite.core.middleware import Middleware
 from cifarsite.core.storage import is_full
 from classifier.accounts.audit import client_address
 from classifier.models import ApiToken, RateCount, User
@@ -137,14 +137,8 @@ def download_cost() -> int:
     return min(DOWNLOAD_COST, settings.API_RATE_BURST)
 
 
-class DownloadsCounted:
+class DownloadsCounted(Middleware):
     """Middleware: downloads count on the limits of whoever is signed in, also where they are links."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        return self.get_response(request)
 
     def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
         name = request.resolver_match.view_name if request.resolver_match else ""

@@ -15,10 +15,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from cifarsite.core.numbers import percent
 from classifier.accounts.audit import record
 from classifier.admin.exports import Exported, PhotoRows, PredictionRows
-from classifier.admin.filters import LABEL, ModelFilter
-from classifier.admin.search import SearchedByName
+from classifier.admin.filters import LABEL, ModelFilter, SearchedByName
 from classifier.admin.staff_access import OnlySeen, StaffAccess, thumbnail, way_to
 from classifier.models import Photo, Prediction, User
 from classifier.photos.history import delete_photos, restore_photos
@@ -33,7 +33,6 @@ from training.admin.base import (
     linked,
     list_link,
     listed,
-    percent,
     percentage,
     shortened,
 )

@@ -16,6 +16,7 @@ from ninja.params.functions import File, Form, Path, Query
 from pydantic import ConfigDict, Field
 
 from cifarsite.core.api_problems import Problem, problems
+from cifarsite.core.keyset import BadCursor
 from classifier.accounts import audit
 from classifier.accounts.idempotency import fingerprint, once
 from classifier.accounts.rate_limits import download_cost
@@ -27,7 +28,7 @@ from classifier.models import Batch, User
 from classifier.photos import export, projects
 from classifier.uploads import admission
 from classifier.uploads.batch_results import Progress, results, score, totals
-from classifier.uploads.batches import BadCursor, cancel, create_batch, page
+from classifier.uploads.batches import cancel, create_batch, page
 from classifier.uploads.errors import Rejected
 from training.api.schemas import WebhookAnswer, webhook_answer
 
@@ -134,10 +135,10 @@ def list_batches(
     if project:
         projects.find_known(person, project)
     try:
-        found, next_cursor = page(person, cursor, limit, project)
+        found = page(person, cursor, limit, project)
     except BadCursor as error:
         raise Problem(400, "bad_cursor", _("This cursor is damaged: begin with the first page.")) from error
-    return {"batches": [batch_line(batch) for batch in found], "next_cursor": next_cursor or None}
+    return {"batches": [batch_line(row) for row in found.items], "next_cursor": found.next_cursor or None}
 
 
 def batch_line(batch: Batch) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.utils.translation import gettext as _
 
+from cifarsite.core.middleware import Middleware
 from classifier.accounts import rate_limits
 
 PREFIX = "/api/v1/"
@@ -20,12 +20,9 @@ MOST_FILES = 100
 KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Vary")
 
 
-class ProblemsOnly:
+class ProblemsOnly(Middleware):
     """Middleware: below the API's prefix every error is problem+json, and headers say when to ask again
     and how often."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not request.path_info.startswith(PREFIX):

@@ -84,7 +84,9 @@ WithName = Annotated[
 OfBatch = Annotated[UUID | Nothing, Query(description="Only photos of this batch.")]
 WithCorrection = Annotated[
     Literal["agrees", "differs", "not_sure", "none"] | Nothing,
-    Query(description="Only photos about which you said this; `none`: nothing yet.", examples=["differs"]),
+    Query(
+        description="Only photos with such a correction of yours; `none`: without one.", examples=["differs"]
+    ),
 ]
 Sort = Annotated[
     Literal["oldest", "surest", "least_sure"] | Nothing,

@@ -143,10 +143,10 @@ def get_photo_input(request: HttpRequest, photo_id: PhotoId) -> HttpResponseBase
     "/photos/{uuid:photo_id}/correction",
     response={200: PhotoAnswer, **problems(400, 404, 422)},
     operation_id="correctPhoto",
-    summary="Say what is in a photo",
+    summary="Correct a prediction",
 )
 def correct_photo(request: HttpRequest, body: CorrectionBody, photo_id: PhotoId) -> Any:
-    """Say what is really in it; a later correction replaces an earlier one. Scope `predict`."""
+    """Say what the photo really shows; a later correction replaces an earlier one. Scope `predict`."""
     person = person_of(request, "predict")
     try:
         correct(find(person, photo_id).photo, by=person, label=body.label)
@@ -159,10 +159,10 @@ def correct_photo(request: HttpRequest, body: CorrectionBody, photo_id: PhotoId)
     "/photos/{uuid:photo_id}/correction",
     response={204: None, **problems(404)},
     operation_id="withdrawCorrection",
-    summary="Withdraw what you said is in a photo",
+    summary="Withdraw a correction",
 )
 def withdraw_correction(request: HttpRequest, photo_id: PhotoId) -> Any:
-    """Forget it; a label that a reviewer accepted stays. To do it again is harmless. Scope `predict`."""
+    """Forget it; a label that a reviewer accepted stays. Harmless when repeated. Scope `predict`."""
     person = person_of(request, "predict")
     take_back(find(person, photo_id).photo, person)
     return Status(204, None)

@@ -140,7 +140,7 @@ class PhotoAnswer(Schema):
     input_url: str = Field(description="What the model saw; needs the same token.")
     prediction: PredictionAnswer | None = Field(description="Null until the status is `done`.")
     correction: str | None = Field(
-        description="Your feedback: the class that you chose, `unknown` or `not_sure`.", examples=["cat"]
+        description="Your correction: the class that you chose, `unknown` or `not_sure`.", examples=["cat"]
     )
     error: PhotoError | None
 

@@ -24,8 +24,8 @@ class DriftDay(models.Model):
     verdicts = models.JSONField(_("photos by verdict"))
     # Name to number, sum and sum of squares: confidence, brightness, contrast, sharpness.
     sums = models.JSONField(_("sums"))
-    opinions = models.PositiveIntegerField(_("feedback on predictions"))
-    agreed = models.PositiveIntegerField(_("feedback that agrees"))
+    opinions = models.PositiveIntegerField(_("predictions confirmed or corrected"))
+    agreed = models.PositiveIntegerField(_("predictions confirmed"))
 
     class Meta:
         ordering = ["-day"]

@@ -73,7 +73,7 @@ class Prediction(Leased):
     verdict = models.CharField(_("verdict"), max_length=15, choices=Verdict.choices, blank=True)
     # Of the owner's correction, kept by ``corrections``: one more thing that history pages filter by.
     user_feedback = models.CharField(
-        _("owner's feedback"), max_length=8, choices=UserFeedback.choices, blank=True, editable=False
+        _("owner's correction"), max_length=8, choices=UserFeedback.choices, blank=True, editable=False
     )
     probabilities = models.JSONField(
         _("probabilities"), null=True, help_text=_("Of the model's classes, in their order.")

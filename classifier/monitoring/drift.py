@@ -16,12 +16,11 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from cifarsite.core.numbers import count, decimal, percent, points
 from classifier.models import UNKNOWN, DriftDay, class_title
 from classifier.monitoring.drift_days import Window
 from training.models import DEFAULT_PROJECT, ModelVersion, Promotion
 from training.registry import model_store
-from training.reports.narrative import count, points
-from training.reports.svg_charts import decimal, percent
 
 WEEK, REFERENCE_DAYS = 7, 28
 # Fewer photos or opinions than this say nothing.

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from cifarsite.core.numbers import count, percent
 from cifarsite.core.pages import staff_only
 from classifier.feedback.training_photos import trainable
 from classifier.models import UNKNOWN, DriftAlert, DriftDay, class_title
@@ -21,8 +22,7 @@ from classifier.monitoring import drift, drift_days
 from classifier.photos import labels
 from training.models import DEFAULT_PROJECT, Promotion
 from training.projects.access import class_names, visible_projects
-from training.reports.narrative import count
-from training.reports.svg_charts import Chart, Row, across, legend, line, percent, percent_ticks, upwards
+from training.reports.svg_charts import Chart, Row, across, legend, line, percent_ticks, upwards
 
 WEEKS_SHOWN = 12
 

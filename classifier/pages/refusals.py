@@ -8,17 +8,17 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import requires_csrf_token
 from django.views.defaults import server_error
 
+from cifarsite.core.middleware import Middleware
 from cifarsite.core.storage import StorageUnavailable
 from classifier.api.errors import MOST_FILES, PREFIX, problem_response
 
@@ -36,14 +36,8 @@ PHOTOS = re.compile(r"/(api/v1/photos)?")
 ARCHIVES = re.compile(r"/(api/v1/)?(batches/?|projects/.+)")
 
 
-class BodyLimits:
+class BodyLimits(Middleware):
     """Middleware, above all others that look into a form."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        return self.get_response(request)
 
     def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
         """Called when it is known who asks, and before the form is read for its CSRF token."""

@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from cifarsite.core.numbers import count, decimal
 from classifier.images.heatmap import LEAST_SCALE
 from classifier.models import Explanation, Prediction, class_title
 
@@ -77,9 +77,9 @@ def scale(explanation: Explanation) -> float:
 def factor(nats: float) -> str:
     """By what the odds are divided, in the reader's way: '3.2', '41', 'more than 1,000'."""
     if nats > math.log(1000):
-        return _("more than %(number)s") % {"number": number_format(1000, force_grouping=True)}
+        return _("more than %(number)s") % {"number": count(1000)}
     times = math.exp(nats)
-    return number_format(times, 0 if times >= 20 else 1)
+    return decimal(times, 0 if times >= 20 else 1)
 
 
 def comparison(found: list[Reason], explanation: Explanation) -> str:
@@ -110,8 +110,8 @@ def nearness(explanation: Explanation) -> str:
     if not explanation.nearest or not explanation.typical:
         return ""
     figures = {
-        "likeness": number_format(explanation.nearest[0]["cosine"], 2),
-        "typical": number_format(explanation.typical, 2),
+        "likeness": decimal(explanation.nearest[0]["cosine"], 2),
+        "typical": decimal(explanation.typical, 2),
     }
     if explanation.nearest[0]["cosine"] >= USUAL * explanation.typical:
         return (

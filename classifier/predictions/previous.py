@@ -6,9 +6,9 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from cifarsite.core.numbers import decimal
 from classifier.images.crops import Crop, stored_crop
 from classifier.models import UNKNOWN, Prediction, class_title
-from training.reports.svg_charts import decimal
 
 SHOWN = 10
 

@@ -126,10 +126,10 @@ def waiting(priority: int, most: int) -> int:
     return open_rows(priority)[:most].count()
 
 
-def is_crowded(priority: int) -> bool:
-    """As many photos wait as may."""
+def is_crowded() -> bool:
+    """As many photos wait for an answer at once as may."""
     most = settings.MAX_WAITING_PHOTOS
-    return open_rows(priority)[most - 1 : most].exists()
+    return open_rows(Prediction.Priority.INTERACTIVE)[most - 1 : most].exists()
 
 
 def waiting_since(priority: int) -> datetime | None:

@@ -157,7 +157,7 @@ def account(user: User) -> dict[str, Any]:
 # --- Deletion ---------------------------------------------------------------------------------
 
 
-def delete_account(user: User, *, request: Any = None) -> None:
+def delete_account(user: User) -> None:
     """Remove a person: photos, files, tokens, sessions, queued work. It can be asked for again.
 
     The audit lines stay, without a name or an address; models stay, and the dataset versions that

@@ -9,8 +9,9 @@ from django.contrib.auth.models import PermissionsMixin
 from django.db.models import Count, Min
 from django.utils import timezone
 
+from cifarsite.core.numbers import percent
 from classifier.models import Prediction
-from training.admin.base import badge, link, percent, worker_badge
+from training.admin.base import badge, link, worker_badge
 from training.models import ModelVersion, Promotion, TrainingJob, Worker
 
 register = template.Library()

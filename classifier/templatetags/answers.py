@@ -8,6 +8,7 @@ from django import template
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
+from cifarsite.core.numbers import decimal
 from classifier.images.crops import PRESETS, Crop, stored_crop
 from classifier.images.quality import BLURRED, DARK
 from classifier.models import UNKNOWN, Explanation, Photo, Prediction, class_title
@@ -16,7 +17,6 @@ from classifier.predictions import explanation_text
 from classifier.predictions.previous import difference, earlier_answers
 from classifier.predictions.provenance import provenance_of
 from training.engine.data.cifar10 import IMAGE_SHAPE
-from training.reports.svg_charts import decimal
 
 register = template.Library()
 

@@ -12,11 +12,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from cifarsite.core.class_colours import colour_of
+from cifarsite.core.numbers import decimal
 from classifier.accounts.middleware import time_zones
 from classifier.models import Ranked, class_title
 from classifier.photos.labels import FEW_CLASSES, ROWS_SHOWN, Label, class_labels
 from training.models import DEFAULT_PROJECT
-from training.reports.svg_charts import decimal
 
 register = template.Library()
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import uuid
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -20,6 +19,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from cifarsite.core import keyset
 from cifarsite.core.storage import is_full
 from cifarsite.core.wakeups import publish
 from cifarsite.core.webhooks import UNSENT
@@ -38,6 +38,7 @@ from training.projects.access import class_names
 State, ItemStatus, Status = Batch.State, BatchItem.Status, Prediction.Status
 
 UNPACK = "classifier.tasks.unpack"
+NEWEST = keyset.Order("created_at", True, keyset.read_time, "id")
 
 
 def create_batch(
@@ -271,31 +272,11 @@ def _items(
         yield item
 
 
-class BadCursor(ValueError):
-    """The cursor is not one that this site gave out."""
-
-
-def page(owner: User, cursor: str, limit: int, project: str = "") -> tuple[list[Batch], str]:
-    """A person's batches, newest first, and the cursor of the next page: empty where there is none.
+def page(owner: User, cursor: str, limit: int, project: str = "") -> keyset.Page[Batch]:
+    """A person's batches, newest first.
 
     Raises:
         BadCursor: the cursor is damaged.
     """
-    rows = owner.batches.order_by("-created_at", "-id")
-    if project:
-        rows = rows.filter(project=project)
-    if cursor:
-        at, _line, pk = cursor.partition("_")
-        try:
-            moment, number = datetime.fromisoformat(at), uuid.UUID(pk)
-            moment = moment.astimezone(UTC)
-        except (ValueError, OverflowError) as error:
-            raise BadCursor(cursor) from error
-        rows = rows.filter(Q(created_at__lt=moment) | Q(created_at=moment, pk__lt=number))
-    found = list(rows[: limit + 1])
-    return found[:limit], _cursor(found[limit - 1]) if len(found) > limit else ""
-
-
-def _cursor(batch: Batch) -> str:
-    """A place in the list."""
-    return f"{batch.created_at:%Y-%m-%dT%H:%M:%S.%fZ}_{batch.pk}"
+    rows = owner.batches.filter(project=project) if project else owner.batches.all()
+    return keyset.page(NEWEST.of(rows), NEWEST, cursor, limit)

@@ -1,17 +1,25 @@
-"""What class each file of an import has: by the folder that it lies in, or by a table of labels."""
+"""What class each file of an import has: by the folder that it lies in, or by a table of labels.
+
+A folder on this machine is packed into archives that say the same.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import os
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from django.core.files import File
 from django.utils.translation import gettext as _
 
 from classifier.uploads.ground_truth import match, read_truth
-from classifier.uploads.zip_reader import Entry
+from classifier.uploads.zip_reader import Entry, archive_limits
 from training.models import Project
 from training.models.projects import class_key
 from training.projects.classes import clean_name, refuse_too_many
@@ -19,6 +27,8 @@ from training.projects.refusals import ProjectRefused
 
 # Folders that data sets are handed out in; this site splits by itself.
 SPLIT_FOLDERS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+# Files that systems leave in every folder.
+SYSTEM = (".", "Thumbs.db", "desktop.ini")
 NAMES_SHOWN = 5
 
 
@@ -198,3 +208,51 @@ def _common(paths: Sequence[list[str]]) -> int:
     while count < min(len(first), len(last)) and first[count] == last[count]:
         count += 1
     return count
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files, without hidden ones and links, in a fixed order."""
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(place) / name for name in sorted(names) if not name.startswith(SYSTEM))
+        found += [path for path in paths if path.is_file() and not path.is_symlink()]
+    return found
+
+
+def pack(folder: Path) -> Iterator[BinaryIO]:
+    """Each archive has a folder a class, as ``class_folders`` reads all of it at once.
+
+    Raises:
+        ProjectRefused: there are no files, or they lie in no folders.
+        OSError: a file cannot be read.
+    """
+    limits, files = archive_limits(), files_below(folder)
+    labels = class_folders([path.relative_to(folder).as_posix() for path in files])
+    if not any(labels):
+        raise ProjectRefused(
+            "no_folders",
+            _("'%(folder)s' has no folders with files: put the images of each class into a folder in it.")
+            % {"folder": folder},
+        )
+    taken: Counter[str] = Counter()
+    place = 0
+    while place < len(files):
+        with tempfile.TemporaryFile() as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                first, size = place, 0
+                while place < len(files) and place - first < limits.entries:
+                    size += files[place].stat().st_size + 1_000
+                    if size > limits.archive_bytes and place > first:
+                        break
+                    archive.write(files[place], _name(labels[place], files[place].name, taken))
+                    place += 1
+            file.seek(0)
+            yield cast(BinaryIO, file)
+
+
+def _name(label: str, name: str, taken: Counter[str]) -> str:
+    """Files of the same name in folders below a class's stay apart."""
+    path = f"{label}/{name}" if label else name
+    taken[path] += 1
+    return path if taken[path] == 1 else f"{label}/{taken[path]}-{name}".lstrip("/")

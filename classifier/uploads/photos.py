@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import BinaryIO
 
 from django.conf import settings
@@ -44,7 +43,6 @@ def upload_photo(
     file: BinaryIO,
     *,
     filename: str = "",
-    priority: Prediction.Priority = Prediction.Priority.INTERACTIVE,
     project: str = DEFAULT_PROJECT,
 ) -> Photo:
     """Store a photo and ask for its prediction, both or neither.
@@ -57,14 +55,15 @@ def upload_photo(
         ImageRefused: with one of the contract's codes and a sentence; nothing was stored.
     """
     try:
-        return _upload(owner, file, filename, priority, project)
+        return _upload(owner, file, filename, project)
     except ImageRefused as refusal:
         metrics.PHOTOS_REFUSED.labels(refusal.code).inc()
         raise
 
 
-def _upload(owner: User, file: BinaryIO, filename: str, priority: Prediction.Priority, project: str) -> Photo:
-    refuse_overload(priority)
+def _upload(owner: User, file: BinaryIO, filename: str, project: str) -> Photo:
+    if is_crowded():  # take no more in than can be answered soon
+        raise ImageRefused("busy", CROWDED)
     refuse_beyond_quota(owner)  # before it is decoded; what counts is the look when it is stored
     preprocessing = live_preprocessing(project)
     limits = limits_from_settings()
@@ -74,9 +73,7 @@ def _upload(owner: User, file: BinaryIO, filename: str, priority: Prediction.Pri
     try:
         with admission.uploads.turn(owner.pk, pixels):
             checked = check_isolated(data, preprocessing=preprocessing, limits=limits)
-            return store_photo(
-                owner, checked, filename=name, preprocessing=preprocessing, priority=priority, project=project
-            )
+            return _store(owner, checked, filename=name, preprocessing=preprocessing, project=project)
     except admission.NoTurn as error:
         raise ImageRefused("busy", TOO_MANY_AT_ONCE if error.is_own else CROWDED) from error
     except DecoderUnavailable as error:
@@ -85,16 +82,6 @@ def _upload(owner: User, file: BinaryIO, filename: str, priority: Prediction.Pri
     except StorageUnavailable as error:
         logger.warning("A photo could not be stored: %s", error)
         raise ImageRefused("busy", BUSY) from error
-
-
-def refuse_overload(priority: Prediction.Priority) -> None:
-    """Take no more in than can be answered soon.
-
-    Raises:
-        ImageRefused: as many photos wait as may.
-    """
-    if is_crowded(priority):
-        raise ImageRefused("busy", CROWDED)
 
 
 def hold_quota(owner: User) -> None:
@@ -112,24 +99,14 @@ def refuse_beyond_quota(owner: User) -> None:
         )
 
 
-def store_photo(
-    owner: User,
-    checked: CheckedImage,
-    *,
-    filename: str,
-    preprocessing: str,
-    priority: Prediction.Priority,
-    project: str,
-) -> Photo:
+def _store(owner: User, checked: CheckedImage, **of_photo: str) -> Photo:
     """Write the files, then the rows, and wake a worker; a failure takes the files away again."""
-    made = write_files(
-        owner, checked, filename=filename, preprocessing=preprocessing, priority=priority, project=project
-    )
+    made = write_files(owner, checked, priority=Prediction.Priority.INTERACTIVE, **of_photo)
     with files_of([made]), transaction.atomic():
         hold_quota(owner)
         refuse_beyond_quota(owner)
         add_rows([made])
-        transaction.on_commit(partial(wake, priority))
+        transaction.on_commit(wake)
     metrics.PHOTOS_ACCEPTED.inc()
     return made.photo
 

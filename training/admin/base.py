@@ -20,6 +20,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from cifarsite.core.numbers import percent
 from training import workers
 from training.models import Worker
 
@@ -147,11 +148,6 @@ def list_link(table: str, text: Any, **filters: Any) -> SafeString:
     """A link to a filtered list, such as ``list_link("classifier_photo", "12", owner__id__exact=1)``."""
     url = reverse(f"admin:{table}_changelist")
     return format_html('<a href="{}?{}">{}</a>', url, urlencode(filters), text)
-
-
-def percent(share: float | None) -> str:
-    """A share from 0 to 1 as a percentage."""
-    return "–" if share is None else _("%(percent).1f %%") % {"percent": 100 * share}
 
 
 def short(digest: str) -> SafeString:

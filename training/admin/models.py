@@ -113,23 +113,7 @@ class ModelVersionAdmin(LargeTableAdmin):
         (gettext_lazy("How good it is"), {"fields": ("validation", "test", "reports_link")}),
         (gettext_lazy("Used for"), {"fields": ("predictions_link", "promotions_link")}),
     )
-    readonly_fields = (
-        "name",
-        "project",
-        "champion",
-        "recipe",
-        "job",
-        "dataset",
-        "preprocessing",
-        "sha256",
-        "file_size",
-        "created_at",
-        "validation",
-        "test",
-        "reports_link",
-        "predictions_link",
-        "promotions_link",
-    )
+    readonly_fields = tuple(str(name) for _, part in fieldsets for name in part["fields"] if name != "notes")
     deferred = ("card", "job__traceback", "job__live")
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -41,7 +41,15 @@ class Body(Schema):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class ModelAnswer(Schema):
+class OfProject(Schema):
+    """A row that belongs to a project."""
+
+    @staticmethod
+    def resolve_project(obj: ModelVersion | DatasetVersion | TrainingJob) -> str:
+        return obj.project_id
+
+
+class ModelAnswer(OfProject):
     """A model version."""
 
     model_config = ConfigDict(title="Model")
@@ -60,10 +68,6 @@ class ModelAnswer(Schema):
     )
     is_champion: bool = Field(description="Whether this model is its project's champion.")
     created_at: datetime
-
-    @staticmethod
-    def resolve_project(obj: ModelVersion) -> str:
-        return obj.project_id
 
     @staticmethod
     def resolve_validation_accuracy(obj: ModelVersion) -> float | None:
@@ -144,7 +148,7 @@ class EpochAnswer(Schema):
     seconds: float
 
 
-class DatasetAnswer(Schema):
+class DatasetAnswer(OfProject):
     """What a model is trained on: CIFAR-10, a frozen version with corrected photos, or the frozen images
     of a project."""
 
@@ -155,10 +159,6 @@ class DatasetAnswer(Schema):
     name: str = Field(examples=["CIFAR-10 and corrections"])
     sha256: str = Field(description="Of the manifest.")
     created_at: datetime
-
-    @staticmethod
-    def resolve_project(obj: DatasetVersion) -> str:
-        return obj.project_id
 
 
 class DatasetPage(Schema):
@@ -224,7 +224,29 @@ def webhook_answer(row: WithWebhook) -> dict[str, Any] | None:
     }
 
 
-class JobSummary(Schema):
+class ProgressAnswer(Schema):
+    """How far a running job is."""
+
+    model_config = ConfigDict(title="Progress")
+
+    phase: str = Field(
+        description="What it does, such as `data`, `training` or `measuring`; on a project's images "
+        "`features`, `head`, `activations`, `finetune`, `judge`, `learning_curve` or `report`.",
+        examples=["features"],
+    )
+    done: int = Field(description="Steps of the epoch, or images of the phase.", examples=[120])
+    total: int = Field(description="0 where it is not known.", examples=[1000])
+    seconds_left: float | None = Field(description="An estimate.")
+
+
+class JobError(Schema):
+    """Why a job failed."""
+
+    code: str = Field(examples=["diverged"])
+    detail: str
+
+
+class JobSummary(OfProject):
     """A training job, without its epochs."""
 
     model_config = ConfigDict(title="TrainingJobSummary")
@@ -245,10 +267,6 @@ class JobSummary(Schema):
     model: ModelAnswer | None = Field(description="What came of it.")
     error: JobError | None
     webhook: WebhookAnswer | None
-
-    @staticmethod
-    def resolve_project(obj: TrainingJob) -> str:
-        return obj.project_id
 
     @staticmethod
     def resolve_progress(obj: TrainingJob) -> dict[str, Any] | None:
@@ -319,28 +337,6 @@ class EventPage(Schema):
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null on the last.")
 
 
-class ProgressAnswer(Schema):
-    """How far a running job is."""
-
-    model_config = ConfigDict(title="Progress")
-
-    phase: str = Field(
-        description="What it does, such as `data`, `training` or `measuring`; on a project's images "
-        "`features`, `head`, `activations`, `finetune`, `judge`, `learning_curve` or `report`.",
-        examples=["features"],
-    )
-    done: int = Field(description="Steps of the epoch, or images of the phase.", examples=[120])
-    total: int = Field(description="0 where it is not known.", examples=[1000])
-    seconds_left: float | None = Field(description="An estimate.")
-
-
-class JobError(Schema):
-    """Why a job failed."""
-
-    code: str = Field(examples=["diverged"])
-    detail: str
-
-
 class JobBody(Body):
     """What to train. What is left out takes the recipe's default."""
 
@@ -368,8 +364,3 @@ class JobBody(Body):
         max_length=500,
         description="An https address that gets a signed POST when the job is over; see docs/webhooks.md.",
     )
-
-
-JobSummary.model_rebuild()
-JobAnswer.model_rebuild()
-JobPage.model_rebuild()

@@ -44,7 +44,7 @@ def missing(project: Project | str) -> str:
     return missing_for_training(slug, counts_by_name(slug))
 
 
-def freeze(project: Project | str, *, by: Any = None, name: str = "") -> DatasetVersion:
+def freeze(project: Project | str, *, by: Any = None) -> DatasetVersion:
     """Make a version of a project's classes and images as they are now; the same content gives the same
     version.
 
@@ -72,7 +72,7 @@ def freeze(project: Project | str, *, by: Any = None, name: str = "") -> Dataset
     manifest = {"project": slug, "classes": classes, "images": images}
     canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     sha256 = hashlib.sha256(canonical.encode()).hexdigest()
-    called = name or f"{slug} {timezone.now():%Y-%m-%d %H:%M}"
+    called = f"{slug} {timezone.now():%Y-%m-%d %H:%M}"
     with transaction.atomic():
         version, created = DatasetVersion.objects.get_or_create(
             sha256=sha256,

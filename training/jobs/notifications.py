@@ -9,6 +9,7 @@ from django.core.mail import send_mail
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
+from cifarsite.core.numbers import percent
 from training.models import DEFAULT_PROJECT, TrainingJob
 
 logger = logging.getLogger(__name__)
@@ -46,9 +47,7 @@ def _mail(job: TrainingJob) -> str:
         "state": job.get_state_display(),
         "error": job.error_detail,
         "model": model,
-        "accuracy": f"{100 * model.test_accuracy:.1f} %"
-        if model and model.test_accuracy is not None
-        else "?",
+        "accuracy": percent(model.test_accuracy if model else None),
         "model_page": settings.BASE_URL + model.get_absolute_url() if model else "",
         "page": settings.BASE_URL + job.get_absolute_url(),
     }

@@ -18,6 +18,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from cifarsite.core.numbers import count, decimal, percent, points
 from training.engine.inference.calibration import wilson_interval
 from training.models import DEFAULT_PROJECT, ModelVersion, Promotion
 from training.registry import model_store
@@ -173,19 +174,18 @@ def _too_much_worse(challenger: ModelVersion, other: ModelVersion, pair: dict[st
     return [
         _(
             "%(model)s may be less accurate than %(other)s by more than the margin of "
-            "%(margin).1f points: on %(n)s held-out images it fixes %(fixed)s and regresses on "
-            "%(regressed)s, a difference of %(difference)+.2f points (lower 95 %% bound "
-            "%(lowest)+.2f)."
+            "%(margin)s points: on %(n)s held-out images it fixes %(fixed)s and regresses on "
+            "%(regressed)s, a difference of %(difference)s points (lower 95 %% bound %(lowest)s)."
         )
         % {
             "model": challenger,
             "other": other,
-            "margin": 100 * margin,
-            "n": pair["n"],
-            "fixed": pair["fixed"],
-            "regressed": pair["regressed"],
-            "difference": 100 * pair["difference"],
-            "lowest": 100 * pair["lowest"],
+            "margin": decimal(100 * margin, 1),
+            "n": count(pair["n"]),
+            "fixed": count(pair["fixed"]),
+            "regressed": count(pair["regressed"]),
+            "difference": points(pair["difference"], 2),
+            "lowest": points(pair["lowest"], 2),
         }
     ]
 
@@ -200,14 +200,14 @@ def _time(found: dict[str, Any], challenger: ModelVersion, champion: ModelVersio
     if mine > settings.GATE_SLOWDOWN * theirs:
         found["refusals"].append(
             _(
-                "It takes %(mine).1f ms for one photo, %(times).1f times as long as the champion "
-                "(%(theirs).1f ms, timed side by side); the limit is %(limit).1f times."
+                "It takes %(mine)s ms for one photo, %(times)s times as long as the champion "
+                "(%(theirs)s ms, timed side by side); the limit is %(limit)s times."
             )
             % {
-                "mine": 1000 * mine,
-                "theirs": 1000 * theirs,
-                "times": mine / theirs,
-                "limit": settings.GATE_SLOWDOWN,
+                "mine": decimal(1000 * mine, 1),
+                "theirs": decimal(1000 * theirs, 1),
+                "times": decimal(mine / theirs, 1),
+                "limit": decimal(settings.GATE_SLOWDOWN, 1),
             }
         )
 
@@ -221,22 +221,22 @@ def _floors(mine: Answers, challenger: ModelVersion) -> list[str]:
         if n and _recall(right, n) < settings.GATE_CLASS_FLOOR:
             refusals.append(
                 _(
-                    "Its recall of the class %(name)s is only %(recall).0f %% (%(right)s of %(n)s held-out "
-                    "images); the minimum is %(floor).0f %%."
+                    "Its recall of the class %(name)s is only %(recall)s (%(right)s of %(n)s held-out "
+                    "images); the minimum is %(floor)s."
                 )
                 % {
                     # CIFAR-10's are words of the site's; those of others are their own.
                     "name": _(name) if challenger.project_id == DEFAULT_PROJECT else name,
-                    "recall": 100 * right / n,
-                    "right": right,
-                    "n": n,
-                    "floor": 100 * settings.GATE_CLASS_FLOOR,
+                    "recall": percent(right / n, 0),
+                    "right": count(right),
+                    "n": count(n),
+                    "floor": percent(settings.GATE_CLASS_FLOOR, 0),
                 }
             )
     if mine["ece"] > settings.GATE_ECE and _is_proved(mine):
         refusals.append(
-            _("Its calibration error (ECE) is %(ece).3f; the limit is %(limit).3f.")
-            % {"ece": mine["ece"], "limit": settings.GATE_ECE}
+            _("Its calibration error (ECE) is %(ece)s; the limit is %(limit)s.")
+            % {"ece": decimal(mine["ece"], 3), "limit": decimal(settings.GATE_ECE, 3)}
         )
     return refusals
 

@@ -7,11 +7,10 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from cifarsite.core.numbers import count, decimal, percent_span
 from training.engine.data.cifar10 import CLASS_NAMES
 from training.engine.inference.calibration import wilson_interval
-from training.reports.figures import interval
-from training.reports.narrative import confused_pairs, count
-from training.reports.svg_charts import decimal
+from training.reports.narrative import confused_pairs
 
 SORTS = ("name", "precision", "recall", "f1", "support")
 SHADES = 8
@@ -53,9 +52,9 @@ def class_table(
         rows.append(
             {
                 **row,
-                "recall_interval": interval({"interval": wilson_interval(hits, row["support"])}),
-                "precision_interval": interval({"interval": wilson_interval(hits, claimed)}),
-                "f1_interval": interval({"interval": f1[number]}) if f1 else "",
+                "recall_interval": percent_span(wilson_interval(hits, row["support"])),
+                "precision_interval": percent_span(wilson_interval(hits, claimed)),
+                "f1_interval": percent_span(f1[number]) if f1 else "",
             }
         )
     key = sort.removeprefix("-")

@@ -7,56 +7,50 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from cifarsite.core.numbers import decimal, percent, percent_span, span
 from training.data import dataset_versions
 from training.engine.inference.calibration import wilson_interval
 from training.models import EvaluationReport
 from training.registry import model_store
-from training.reports.figures import interval
 from training.reports.narrative import set_name
-from training.reports.svg_charts import decimal, percent
 
 
-def share(row: dict[str, Any]) -> str:
-    """'91.2 % (90.6 – 91.8 %)', or a dash for a share of nothing."""
-    return "–" if row["share"] is None else f"{percent(row['share'])} ({interval(row)})"
-
-
-def _share_span(share: float, n: int) -> str:
-    return interval({"interval": wilson_interval(round(share * n), n)})
+def _wilson(share: float, n: int) -> str:
+    return percent_span(wilson_interval(round(share * n), n))
 
 
 def headline(figures: dict[str, Any]) -> list[dict[str, Any]]:
     """The figures on top: name, value, interval, what it means."""
     panels = figures.get("panels", {})
 
-    def span(key: str) -> str:
+    def bounds_of(key: str) -> str:
         bounds = panels.get(key)
-        return f"{decimal(bounds[0], 3)} – {decimal(bounds[1], 3)}" if bounds else ""
+        return span(bounds, 3) if bounds else ""
 
     top2 = panels.get("top2_interval")
     rows = [
         {
             "name": _("Accuracy"),
             "value": percent(figures["accuracy"], 2),
-            "interval": interval(figures),
+            "interval": percent_span(figures["interval"]),
             "help": _("The most probable class is the true class."),
         },
         {
             "name": _("Top 2"),
             "value": percent(figures["top2"], 2),
-            "interval": interval({"interval": top2}) if top2 else "",
+            "interval": percent_span(top2) if top2 else "",
             "help": _("The true class is among the two most probable classes."),
         },
         {
             "name": _("Log loss"),
             "value": decimal(figures["log_loss"], 3),
-            "interval": span("log_loss_interval"),
+            "interval": bounds_of("log_loss_interval"),
             "help": _("In nats; lower is better. Penalises confident mistakes."),
         },
         {
             "name": _("Brier score"),
             "value": decimal(figures["brier"], 3),
-            "interval": span("brier_interval"),
+            "interval": bounds_of("brier_interval"),
             "help": _("The squared error of the probabilities; lower is better."),
         },
     ]
@@ -65,7 +59,7 @@ def headline(figures: dict[str, Any]) -> list[dict[str, Any]]:
             {
                 "name": _("Animal or vehicle"),
                 "value": percent(figures["animals_or_vehicles"], 2),
-                "interval": _share_span(figures["animals_or_vehicles"], figures["n"]),
+                "interval": _wilson(figures["animals_or_vehicles"], figures["n"]),
                 "help": _("The model confuses no animal with a vehicle, and no vehicle with an animal."),
             }
         )
@@ -84,7 +78,7 @@ def source_rows(sets: Sequence[EvaluationReport]) -> list[dict[str, Any]]:
             "link": row.pk,
             "n": row.n,
             "accuracy": percent(row.accuracy),
-            "interval": _share_span(row.accuracy, row.n),
+            "interval": _wilson(row.accuracy, row.n),
         }
         for row in sorted(sets, key=lambda row: row.dataset != model_store.TEST_SET)
     ]
@@ -103,7 +97,7 @@ def slice_rows(group: dict[str, Any]) -> list[dict[str, Any]]:
             else f"{decimal(row['low'], 1)} – {decimal(row['high'], 1)}",
             "n": row["n"],
             "accuracy": percent(row["share"]),
-            "interval": interval(row),
+            "interval": percent_span(row["interval"]),
             "value": row["share"] or 0,
         }
         for row in group["rows"]

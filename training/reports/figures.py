@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from cifarsite.core.numbers import count, decimal, measured, percent, percent_span, span
 from training.data.image_sheets import ArtifactMissing
 from training.engine.data.labelled_images import CROSS_VALIDATION
 from training.engine.inference.calibration import wilson_interval
 from training.evaluation.reports import answers, class_names, truth_and_predicted
 from training.models import EvaluationReport
-from training.reports.narrative import CORRUPTIONS, class_title, count, set_name
+from training.reports.narrative import CORRUPTIONS, class_title, set_name
 from training.reports.svg_charts import (
     Chart,
     Map,
@@ -23,11 +25,9 @@ from training.reports.svg_charts import (
     across,
     bar,
     colour,
-    decimal,
     legend,
     line,
     number_ticks,
-    percent,
     percent_ticks,
     point_map,
     upwards,
@@ -38,23 +38,6 @@ CROWDED = 0.96
 ROC_PART = 0.2
 # A bar of the calibration chart that stands for fewer images says little.
 FEW = 10
-CHART_NAMES = (
-    "accuracy",
-    "loss",
-    "learning_curve",
-    "roc",
-    "pr",
-    "sweep",
-    "reliability",
-    "histogram",
-    "robustness",
-)
-
-
-def charts(report: EvaluationReport) -> dict[str, Chart]:
-    """Every chart that the report has figures for, by name."""
-    found = {name: chart(report, name) for name in CHART_NAMES}
-    return {name: made for name, made in found.items() if made}
 
 
 def chart(report: EvaluationReport, name: str) -> Chart | None:
@@ -84,7 +67,7 @@ def _panels(report: EvaluationReport) -> dict[str, Any]:
     return panels
 
 
-def _learning(report: EvaluationReport, key: str, title: str, y_label: str) -> Chart | None:
+def _learning(report: EvaluationReport, key: str) -> Chart | None:
     history = report.model.card.get("history", {})
     training, validation = history.get(key), history.get(f"val_{key}")
     if not training or not validation:
@@ -93,8 +76,10 @@ def _learning(report: EvaluationReport, key: str, title: str, y_label: str) -> C
     both = [*training, *validation]
     x = across(1, max(len(training), 2))
     if key == "accuracy":
-        y = upwards(int(10 * min(both)) / 10, 1)
+        title, y_label = _("Accuracy while it learned"), _("Accuracy")
+        y = upwards(_floor(both), 1)
     else:
+        title, y_label = _("Loss while it learned"), _("Loss (nats)")
         y = upwards(0, 1.05 * max(both))
     shown = percent if key == "accuracy" else lambda value: decimal(value, 3)
     series = [
@@ -133,17 +118,9 @@ def _learned_on(card: dict[str, Any]) -> str:
             "Validation accuracy of the model that was kept: %(share)s (95 %% interval %(span)s)."
         ) % {
             "share": percent(validation["accuracy"]),
-            "span": interval(validation),
+            "span": percent_span(validation["interval"]),
         }
     return text
-
-
-def _accuracy(report: EvaluationReport) -> Chart | None:
-    return _learning(report, "accuracy", _("Accuracy while it learned"), _("Accuracy"))
-
-
-def _loss(report: EvaluationReport) -> Chart | None:
-    return _learning(report, "loss", _("Loss while it learned"), _("Loss (nats)"))
 
 
 def _learning_curve(report: EvaluationReport) -> Chart | None:
@@ -177,7 +154,7 @@ def _learning_curve(report: EvaluationReport) -> Chart | None:
                     count(step["images"]),
                     percent(step["share"], 0),
                     percent(step["accuracy"]),
-                    interval(step),
+                    percent_span(step["interval"]),
                 ],
                 x(step["images"]),
             )
@@ -212,34 +189,26 @@ def _one_vs_rest(report: EvaluationReport, which: str) -> Chart | None:
         note = f"{hardest % {'all': count(len(numbered)), 'shown': count(len(rows))}} {note}".strip()
     series = [line(up_to(row[which], x.high), x, y, name=row["title"], css=row["css"]) for row in rows]
     area = "auroc" if which == "roc" else "ap"
-    texts = {
-        "roc": (
-            _("ROC: each class against the rest"),
-            _("False positive rate"),
-            _("True positive rate"),
-            _("Area (AUROC)"),
-        ),
-        "pr": (
-            _("Precision and recall: each class against the rest"),
-            _("Recall"),
-            _("Precision"),
-            _("Average precision"),
-        ),
-    }[which]
+    if which == "roc":
+        title, area_title = _("ROC: each class against the rest"), _("Area (AUROC)")
+        labels = _("False positive rate"), _("True positive rate")
+    else:
+        title, area_title = _("Precision and recall: each class against the rest"), _("Average precision")
+        labels = _("Recall"), _("Precision")
     return Chart(
         name=which,
-        title=texts[0],
-        x_label=texts[1],
-        y_label=texts[2],
+        title=title,
+        x_label=labels[0],
+        y_label=labels[1],
         x_ticks=percent_ticks(x),
         y_ticks=percent_ticks(y),
-        head=[_("Class"), texts[3], _("95 % interval"), _("Images")],
+        head=[_("Class"), area_title, _("95 % interval"), _("Images")],
         rows=[
             Row(
                 [
                     row["title"],
                     decimal(row[area], 4),
-                    _span(row.get(f"{area}_interval")),
+                    span(row[f"{area}_interval"], 4) if row.get(f"{area}_interval") else "–",
                     count(row["n"]),
                 ],
                 series=row["css"],
@@ -252,11 +221,6 @@ def _one_vs_rest(report: EvaluationReport, which: str) -> Chart | None:
     )
 
 
-def _span(bounds: list[float] | None, digits: int = 4) -> str:
-    """'0.9871 – 0.9912'; a dash where a report of long ago has no interval."""
-    return f"{decimal(bounds[0], digits)} – {decimal(bounds[1], digits)}" if bounds else "–"
-
-
 def up_to(points: list[list[float]], end: float) -> list[Point]:
     """The part of a curve left of ``end``, with its place there."""
     kept = [(a, b) for a, b in points if a <= end]
@@ -265,14 +229,6 @@ def up_to(points: list[list[float]], end: float) -> list[Point]:
         (a, b), (c, d) = kept[-1], beyond
         kept.append((end, b + (d - b) * (end - a) / (c - a)))
     return kept
-
-
-def _roc(report: EvaluationReport) -> Chart | None:
-    return _one_vs_rest(report, "roc")
-
-
-def _pr(report: EvaluationReport) -> Chart | None:
-    return _one_vs_rest(report, "pr")
 
 
 def _selective_accuracy(report: EvaluationReport) -> Chart | None:
@@ -306,7 +262,7 @@ def _selective_accuracy(report: EvaluationReport) -> Chart | None:
                     percent(row["threshold"]),
                     percent(row["coverage"]),
                     percent(row["share"]),
-                    interval(row),
+                    percent_span(row["interval"]),
                     count(row["n"]),
                 ],
                 x(row["threshold"]),
@@ -354,7 +310,7 @@ def _reliability(report: EvaluationReport) -> Chart | None:
                     count(row["n"]),
                     percent(row["confidence"]),
                     percent(row["accuracy"]),
-                    interval({"interval": wilson_interval(round(row["accuracy"] * row["n"]), row["n"])}),
+                    percent_span(wilson_interval(round(row["accuracy"] * row["n"]), row["n"])),
                     percent(known[row["low"]]["accuracy"] if row["low"] in known else None),
                 ],
                 x((row["low"] + row["high"]) / 2),
@@ -390,7 +346,7 @@ def _error(report: EvaluationReport, name: str) -> str:
     """'0.0123 (0.0098 – 0.0148)'."""
     bounds = _panels(report).get("intervals", {}).get(name)
     figure = decimal(report.figures[name], 4)
-    return f"{figure} ({_span(bounds)})" if bounds else figure
+    return f"{figure} ({span(bounds, 4)})" if bounds else figure
 
 
 def _histogram(report: EvaluationReport) -> Chart | None:
@@ -470,7 +426,7 @@ def _robustness(report: EvaluationReport) -> Chart | None:
         y_ticks=percent_ticks(y),
         head=[_("Strength"), *(CORRUPTIONS[row["name"]] for row in found["rows"])],
         rows=[
-            Row([text, *(f"{percent(c['share'])} ({interval(c)})" for c in cells)], x(number))
+            Row([text, *(measured(c["share"], c["interval"]) for c in cells)], x(number))
             for number, (text, cells) in enumerate(steps)
         ],
         lines=series,
@@ -481,20 +437,15 @@ def _robustness(report: EvaluationReport) -> Chart | None:
     )
 
 
-def interval(row: dict[str, Any]) -> str:
-    """'89.8 – 91.0 %'."""
-    low, high = row["interval"]
-    return f"{decimal(100 * low, 1)} – {percent(high)}"
-
-
 MAKERS: dict[str, Callable[[EvaluationReport], Chart | None]] = {
-    "accuracy": _accuracy,
-    "loss": _loss,
+    "accuracy": partial(_learning, key="accuracy"),
+    "loss": partial(_learning, key="loss"),
     "learning_curve": _learning_curve,
-    "roc": _roc,
-    "pr": _pr,
+    "roc": partial(_one_vs_rest, which="roc"),
+    "pr": partial(_one_vs_rest, which="pr"),
     "sweep": _selective_accuracy,
     "reliability": _reliability,
     "histogram": _histogram,
     "robustness": _robustness,
 }
+CHART_NAMES = tuple(MAKERS)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from training.reports.svg_charts import decimal, percent
+from cifarsite.core.numbers import decimal, percent
 
 
 def fine_tuning(said: dict[str, Any] | None) -> str:

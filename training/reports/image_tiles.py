@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 
 from django.utils.translation import gettext as _
 
+from cifarsite.core.numbers import percent
 from training.data import image_sheets
 from training.engine.data.cifar10 import CLASS_NAMES
 from training.evaluation.reports import class_names, has_panels, ranked_probabilities
 from training.models import EvaluationReport
-from training.reports.svg_charts import percent
 
 # Probabilities beside an example.
 MOST_BARS = 10

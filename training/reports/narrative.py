@@ -6,15 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from cifarsite.core.numbers import count, decimal, percent, points
 from training.data.dataset_versions import MEASURED_NAME
 from training.engine.data.cifar10 import CLASS_NAMES
 from training.engine.data.labelled_images import CROSS_VALIDATION, LEAST_TEST_IMAGES
 from training.reports.fine_tuning import fine_tuning
-from training.reports.svg_charts import decimal, percent
 
 # Above this p a difference may as well be chance.
 CHANCE = 0.05
@@ -25,20 +24,9 @@ HELPFUL = 0.02
 NOTICED = 0.8
 
 
-def count(number: int) -> str:
-    """10000 as '10,000' in the reader's way."""
-    return number_format(number, force_grouping=True)
-
-
 def class_title(name: str) -> str:
     """A class's name for people: in their language where it is one of CIFAR-10's, else as it was given."""
     return _(name) if name in CLASS_NAMES else name
-
-
-def points(share: float, digits: int = 1) -> str:
-    """A difference of shares as percentage points with its sign."""
-    sign = "+" if share > 0 else "−" if share < 0 else "±"
-    return f"{sign}{decimal(abs(100 * share), digits)}"
 
 
 def set_name(dataset: str) -> str:
@@ -50,18 +38,16 @@ def set_name(dataset: str) -> str:
 
 def sentences(figures: dict[str, Any], dataset: str) -> list[str]:
     """The report in words, the most important first."""
-    return list(_sentences(figures, dataset))
-
-
-def _sentences(figures: dict[str, Any], dataset: str) -> Iterator[str]:
-    yield _accuracy(figures, dataset)
-    yield from _classes(figures)
-    yield from filter(None, [fine_tuning(figures.get("fine_tuning"))])
-    yield from advice(figures)
-    yield from _kinds(figures)
-    yield from _confidence(figures)
-    yield from thresholds(figures)
-    yield from _distortions(figures)
+    return [
+        _accuracy(figures, dataset),
+        *_classes(figures),
+        *filter(None, [fine_tuning(figures.get("fine_tuning"))]),
+        *advice(figures),
+        *_kinds(figures),
+        *_confidence(figures),
+        *thresholds(figures),
+        *_distortions(figures),
+    ]
 
 
 def _accuracy(figures: dict[str, Any], dataset: str) -> str:

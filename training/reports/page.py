@@ -12,11 +12,12 @@ from typing import Any
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
+from cifarsite.core.numbers import measured
 from training.evaluation.comparison import NotComparable, compare
 from training.evaluation.reports import class_names, confusion, has_panels
 from training.models import EvaluationReport, ModelVersion
 from training.reports.class_tables import class_table, columns, folded_note, matrix
-from training.reports.figure_rows import headline, share, slice_rows, source_rows
+from training.reports.figure_rows import headline, slice_rows, source_rows
 from training.reports.figures import chart, embedding_map, images_of
 from training.reports.image_tiles import data_context, examples, shots
 from training.reports.narrative import (
@@ -145,7 +146,11 @@ def _classes(asked: Asked) -> Context:
         "classes": class_table(report.figures, asked.sort, confusion(report)),
         "columns": columns(asked.sort),
         "kinds": [
-            (KINDS[row["name"]], row["kind"]["n"], share(row["kind"]), share(row["exact"]))
+            (
+                KINDS[row["name"]],
+                row["kind"]["n"],
+                *(measured(row[key]["share"], row[key]["interval"]) for key in ("kind", "exact")),
+            )
             for row in asked.panels.get("kinds", [])
         ],
         "charts": asked.charts("roc", "pr"),

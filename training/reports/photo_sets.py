@@ -7,10 +7,8 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from cifarsite.core.numbers import count, measured, points
 from training.models import ModelVersion
-from training.reports.figures import interval
-from training.reports.narrative import count, points
-from training.reports.svg_charts import percent
 
 
 def photo_set_name(card: dict[str, Any]) -> str:
@@ -40,7 +38,7 @@ def photos_compared(new: ModelVersion, old: ModelVersion) -> dict[str, Any] | No
             {
                 "model": version.name,
                 "set": photo_set_name(version.card),
-                "accuracy": f"{percent(photos['accuracy'])} ({interval(photos)})",
+                "accuracy": measured(photos["accuracy"], photos["interval"]),
                 "n": count(photos["n_ten"]),
             }
             for version, photos in ((new, mine), (old, theirs))

@@ -8,9 +8,9 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from cifarsite.core.numbers import count, decimal, measured, percent, percent_span, span
 from training.engine.data.cifar10 import CLASS_NAMES
-from training.reports.narrative import CORRUPTIONS, SYNTHETIC, class_title, count, thresholds
-from training.reports.svg_charts import decimal, percent
+from training.reports.narrative import CORRUPTIONS, SYNTHETIC, class_title, thresholds
 
 # From here on a figure speaks for a use, below it against it.
 GOOD_ACCURACY, GOOD_AUROC, GOOD_CALIBRATION = 0.8, 0.9, 0.02
@@ -33,16 +33,6 @@ def trust_context(card: dict[str, Any], figures: dict[str, Any]) -> dict[str, An
         "good_for": good_for(card, figures),
         "not_for": not_for(card, figures),
     }
-
-
-def between(bounds: list[float]) -> str:
-    """'85.8 – 97.7 %'."""
-    return f"{decimal(100 * bounds[0], 1)} – {percent(bounds[1])}"
-
-
-def points(error: float) -> str:
-    """A calibration error of 0.0099 as '1.0'."""
-    return decimal(100 * error, 1)
 
 
 def is_of_project(card: dict[str, Any]) -> bool:
@@ -68,7 +58,7 @@ def gap_sentences(card: dict[str, Any]) -> list[str]:
         "n_test": count(test["n"]),
         "photos": percent(photos["accuracy"]),
         "n": count(photos["n_ten"]),
-        "interval": between(photos["interval"]),
+        "interval": percent_span(photos["interval"]),
         "balanced": percent(photos["balanced"]),
     }
     if high < test["accuracy"]:
@@ -113,8 +103,8 @@ def _gap_rows(card: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield _("Images of the ten things"), count(test["n"]), on_photos(count(n_ten))
     yield (
         _("Accuracy"),
-        f"{percent(test['accuracy'])} ({between(test['interval'])})",
-        f"{percent(photos['accuracy'])} ({between(photos['interval'])})" if known else "–",
+        measured(test["accuracy"], test["interval"]),
+        measured(photos["accuracy"], photos["interval"]) if known else "–",
     )
     yield (
         _("Calibration error, before and after"),
@@ -127,14 +117,14 @@ def _gap_rows(card: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield _("Recognised"), percent(verdicts["counts"]["recognised"] / verdicts["n"]), part("recognised")
     yield (
         _("Accuracy of the recognised"),
-        _share(verdicts["recognised_right"]),
-        on_photos(_share(photos.get("recognised_right"))),
+        percent(verdicts["recognised_right"]),
+        on_photos(percent(photos.get("recognised_right"))),
     )
     yield _("Unsure"), percent(verdicts["counts"]["unsure"] / verdicts["n"]), part("unsure")
     yield (
         _("Prediction set contains the true label"),
-        f"{percent(verdicts['set_coverage'])} ({between(verdicts['set_coverage_interval'])})",
-        f"{percent(photos['set_coverage'])} ({between(photos['set_coverage_interval'])})" if known else "–",
+        measured(verdicts["set_coverage"], verdicts["set_coverage_interval"]),
+        measured(photos["set_coverage"], photos["set_coverage_interval"]) if known else "–",
     )
     yield (
         _("Wrongly classified as none of the ten"),
@@ -164,8 +154,7 @@ def _log_loss(figures: dict[str, Any]) -> str:
     shown = decimal(figures["log_loss"], 3)
     if "log_loss_interval" not in figures:
         return shown
-    low, high = figures["log_loss_interval"]
-    return f"{shown} ({decimal(low, 3)} – {decimal(high, 3)})"
+    return f"{shown} ({span(figures['log_loss_interval'], 3)})"
 
 
 def auroc_lower(area: float, own: int, foreign: int) -> float:
@@ -184,7 +173,7 @@ def kind_rows(card: dict[str, Any]) -> list[dict[str, str]]:
     }
 
     def share(hits: int, n: int, interval: list[float]) -> str:
-        return f"{percent(hits / n)} ({between(interval)}), n = {count(n)}" if n else "–"
+        return f"{percent(hits / n)} ({percent_span(interval)}), n = {count(n)}" if n else "–"
 
     return [
         {
@@ -195,10 +184,6 @@ def kind_rows(card: dict[str, Any]) -> list[dict[str, str]]:
         }
         for kind, row in card.get("photos", {}).get("kinds", {}).items()
     ]
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else percent(value)
 
 
 def synthetic_rows(card: dict[str, Any]) -> list[dict[str, Any]]:
@@ -252,7 +237,7 @@ def _uses(card: dict[str, Any], figures: dict[str, Any]) -> Iterator[tuple[bool,
             % {
                 "share": percent(figures["accuracy"]),
                 "n": count(figures["n"]),
-                "interval": between(figures["interval"]),
+                "interval": percent_span(figures["interval"]),
             },
         )
         yield from _weak_classes(figures)
@@ -271,7 +256,7 @@ def _uses(card: dict[str, Any], figures: dict[str, Any]) -> Iterator[tuple[bool,
             % {
                 "share": percent(photos["accuracy"]),
                 "n": count(photos["n_ten"]),
-                "interval": between(photos["interval"]),
+                "interval": percent_span(photos["interval"]),
             },
         )
         yield (
@@ -295,7 +280,7 @@ def _uses(card: dict[str, Any], figures: dict[str, Any]) -> Iterator[tuple[bool,
                 "Relying on its confidence on small images: the calibration error is %(points)s "
                 "points on average."
             )
-            % {"points": points(test["ece"])},
+            % {"points": decimal(100 * test["ece"], 1)},
         )
     if photos and photos["n_ten"] >= LEAST_FOR_CALIBRATION and "surprise_interval" in photos:
         low, high = photos["surprise_interval"]
@@ -358,14 +343,14 @@ def verdict_facts(card: dict[str, Any]) -> dict[str, list[str]]:
             "Calibration error on %(n)s test images: %(after)s points on average; before "
             "calibration: %(before)s points."
         )
-        % {"n": n, "after": points(test["ece"]), "before": points(test["ece_before"])}
+        % {"n": n, "after": decimal(100 * test["ece"], 1), "before": decimal(100 * test["ece_before"], 1)}
     )
     facts["recognised"].append(
         _("Of %(n)s test images, %(share)s are recognised, and %(right)s of those predictions are correct.")
         % {
             "n": n,
             "share": percent(said["counts"]["recognised"] / said["n"]),
-            "right": _share(said["recognised_right"]),
+            "right": percent(said["recognised_right"]),
         }
     )
     facts["unsure"].append(
@@ -378,7 +363,7 @@ def verdict_facts(card: dict[str, Any]) -> dict[str, list[str]]:
             "goal": percent(card["verdicts"]["coverage_goal"], 0),
             "share": percent(said["set_coverage"]),
             "n": n,
-            "interval": between(said["set_coverage_interval"]),
+            "interval": percent_span(said["set_coverage_interval"]),
             "size": decimal(said["set_size"], 2),
         }
     )
@@ -424,7 +409,7 @@ def _add_photo_facts(facts: dict[str, list[str]], photos: dict[str, Any], test: 
             "Of %(n)s real photos of the ten things, %(said)s are recognised, and %(right)s of "
             "those predictions are correct."
         )
-        % {"n": n_ten, "said": count(ten["recognised"]), "right": _share(photos["recognised_right"])}
+        % {"n": n_ten, "said": count(ten["recognised"]), "right": percent(photos["recognised_right"])}
     )
     facts["unsure"].append(
         _(
@@ -434,7 +419,7 @@ def _add_photo_facts(facts: dict[str, list[str]], photos: dict[str, Any], test: 
         % {
             "share": percent(photos["set_coverage"]),
             "n": n_ten,
-            "interval": between(photos["set_coverage_interval"]),
+            "interval": percent_span(photos["set_coverage_interval"]),
         }
     )
     facts["unknown"] += [

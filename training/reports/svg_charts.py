@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
-from django.utils.formats import number_format
 from numpy.typing import NDArray
 
+from cifarsite.core.numbers import decimal
 from training.engine.data.cifar10 import CLASS_NAMES
 
 Point = tuple[float, float]
@@ -97,16 +96,6 @@ def across(low: float, high: float) -> Scale:
 
 def upwards(low: float, high: float) -> Scale:
     return Scale(low, high, TOP + PLOT_HEIGHT, -PLOT_HEIGHT)
-
-
-def decimal(value: float, digits: int) -> str:
-    """1.26 as '1.3' in the reader's way: rounded first, for Django's ``number_format`` cuts off."""
-    return number_format(Decimal(f"{value:.{digits}f}"), digits)
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """0.5 as '50.0 %' in the reader's way, without a line break in it; None as a dash."""
-    return "–" if value is None else f"{decimal(100 * value, digits)}\u00a0%"
 
 
 def percent_ticks(scale: Scale) -> list[tuple[str, str]]:

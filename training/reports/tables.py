@@ -8,13 +8,13 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from cifarsite.core.numbers import count, decimal, percent, points, signed
 from training.evaluation.comparison import changed_rows, joined_names
 from training.models import EvaluationReport
 from training.reports.class_tables import SHADES, shown_classes
 from training.reports.image_tiles import shots
-from training.reports.narrative import change, count, p_value, points
+from training.reports.narrative import change, p_value
 from training.reports.photo_sets import photos_compared
-from training.reports.svg_charts import decimal, percent
 
 SHOWN = 40
 
@@ -71,21 +71,17 @@ def _row(
     def shown(value: float) -> str:
         return percent(value, 2) if as_share else decimal(value, 4)
 
-    def signed(value: float) -> str:
-        return points(value, 2) if as_share else _signed(value)
+    def with_sign(value: float) -> str:
+        return points(value, 2) if as_share else signed(value, 4)
 
     return {
         "name": name,
         "new": shown(mine),
         "old": shown(theirs),
-        "difference": signed(apart),
-        "interval": f"{signed(interval[0])} … {signed(interval[1])}" if interval else "",
+        "difference": with_sign(apart),
+        "interval": f"{with_sign(interval[0])} … {with_sign(interval[1])}" if interval else "",
         "verdict": ("better" if gain > 0 else "worse") if certain else "",
     }
-
-
-def _signed(value: float) -> str:
-    return f"{'+' if value > 0 else '−' if value < 0 else '±'}{decimal(abs(value), 4)}"
 
 
 def _ratio(value: float) -> str:

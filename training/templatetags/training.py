@@ -7,6 +7,7 @@ from django import template
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
+from cifarsite.core.numbers import decimal
 from training.engine.recipes import RECIPES
 from training.engine.training.recipe import Recipe
 from training.jobs.learning_curves import NUMBERS
@@ -49,7 +50,7 @@ def curve_rows(curve: dict[str, Any]) -> list[dict[str, Any]]:
 @register.filter
 def million(count: float) -> str:
     """1970000 becomes 1.97 million."""
-    return _("%(millions)s million") % {"millions": svg_charts.decimal(count / 1e6, 2)}
+    return _("%(millions)s million") % {"millions": decimal(count / 1e6, 2)}
 
 
 @register.filter

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext as _
 
-from classifier.uploads import import_worker, packed_folders, project_imports
+from classifier.uploads import import_plan, import_worker, project_imports
 from classifier.uploads.errors import Rejected
 from training.models import Project, ProjectImport
 from training.projects import images, lifecycle
@@ -61,7 +61,7 @@ class Command(BaseCommand):
         if labels and path.is_dir():
             raise CommandError(_("A table of labels goes with a ZIP archive: pack the folder first."))
         found = failed = 0
-        for archive in packed_folders.pack(path) if path.is_dir() else opened(path):
+        for archive in import_plan.pack(path) if path.is_dir() else opened(path):
             table = io.BytesIO(labels.read_bytes()) if labels else None
             row = project_imports.import_archive(
                 project, archive, filename=path.name, by=None, labels=table, wake_workers=False

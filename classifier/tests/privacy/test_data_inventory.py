@@ -368,6 +368,8 @@ class PrivacyPageTests(SiteTestCase):
             "never confirmed: 30 days",
             "A sign-in: 14 days",
             "for 15 minutes after giving a reason",
+            "Webhook addresses that you enter",
+            "the site calls the webhook address",
         ):
             self.assertContains(page, sentence)
 

@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import translation
 from PIL import Image
 
+from cifarsite.core.numbers import decimal
 from cifarsite.test import SiteTestCase, picture
 from training.engine.data.cifar10 import load_cifar10
 from training.engine.data.photo_set import PhotosError, load_photos
@@ -32,7 +33,6 @@ from training.engine.inference.verdict import DecisionPolicy
 from training.evaluation import reliability
 from training.registry import pretrained
 from training.reports.reliability_narrative import auroc_lower, gap_sentences, good_for, not_for
-from training.reports.svg_charts import decimal
 from training.tests.evaluation.report_case import ReportTestCase
 
 
@@ -92,7 +92,7 @@ class CardOfAModel(ReportTestCase):
 
     def test_a_report_without_photos_says_how_to_get_them(self) -> None:
         page = self.client.get(self.url("unknown/", self.worse)).content.decode()
-        self.assertIn("PHOTOS_DIR", page)
+        self.assertIn("Ask an administrator to evaluate it on photos.", page)
         self.assertIn("the model was not measured on photos", page)
 
     def test_everybody_reads_what_a_verdict_means_in_few_queries(self) -> None:

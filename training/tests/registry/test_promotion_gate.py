@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -9,6 +10,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from django.test import override_settings
+from django.utils import translation
 
 from classifier.accounts.tokens import make_token
 from training.engine.data.cifar10 import LEAST_HELD_OUT, SPLIT_SEED, held_out_rows, stratified_split
@@ -17,6 +19,7 @@ from training.models import ModelVersion, Promotion, Refusal
 from training.registry import promotion, promotion_gate, smoke_test
 from training.registry.pretrained import shipped_card, shipped_folders
 from training.registry.promotion import PromotionRefused, promote, roll_back
+from training.registry.promotion_gate import examine
 from training.tests.admin.test_admin import TRUTH, TrainingAdminTestCase, make_model
 
 
@@ -69,7 +72,7 @@ class GateTests(TrainingAdminTestCase):
         self.live(self.model("first"))
         self.live(self.model("a little worse", 125 + 10))
         worse = self.model("worse", 135 + 25)
-        with self.assertRaisesMessage(PromotionRefused, "a difference of -1.00 points"):
+        with self.assertRaisesMessage(PromotionRefused, "a difference of −1.00 points"):
             self.live(worse)
         with override_settings(GATE_MARGIN=0.05):
             self.live(worse)
@@ -119,6 +122,17 @@ class GateTests(TrainingAdminTestCase):
         blind = "".join("5" if digit == "3" else digit for digit in 25 * TRUTH)
         with self.assertRaisesMessage(PromotionRefused, "Its recall of the class cat is only 0\u00a0%"):
             self.live(self.model("blind", predicted=blind))
+
+    def test_the_numbers_of_a_refusal_are_written_in_the_reader_s_way(self) -> None:
+        self.live(self.model("first"))
+        blind = "".join("5" if digit == "3" else digit for digit in 25 * TRUTH)
+        with translation.override("vi"):
+            refusals = examine(self.model("worse", ece=0.06, predicted=blind))["refusals"]
+        self.assertEqual(len(refusals), 3)
+        numbers = re.findall(r"\d[\d.,]*\d", " ".join(refusals))
+        self.assertIn("0,060", numbers)
+        self.assertIn("2.500", numbers)
+        self.assertFalse([number for number in numbers if "." in number and number != "2.500"], numbers)
 
     def test_other_images_are_no_comparison(self) -> None:
         self.live(self.model("first", sha256="b" * 64))

@@ -21,9 +21,10 @@ from training.evaluation import comparison, reports
 from training.models import EvaluationReport, ModelVersion, Project
 from training.reports import narrative
 from training.reports.class_tables import folded_note, matrix, shown_classes
-from training.reports.figures import CHART_NAMES, charts
+from training.reports.figures import CHART_NAMES, chart
 from training.reports.page import parts_of
 from training.reports.reliability_narrative import good_for, not_for, trust_context, verdict_facts
+from training.reports.svg_charts import Chart
 from training.reports.tables import comparison_context
 from training.tests.test_api_training import make_model
 
@@ -54,6 +55,12 @@ VERDICTS = {
     "made_up": {},
 }
 JUDGED = {"n": 90, "cross_validated": 80, "validation": 10}
+
+
+def charts(report: EvaluationReport) -> dict[str, Chart]:
+    """Every chart that the report has figures for, by name."""
+    found = {name: chart(report, name) for name in CHART_NAMES}
+    return {name: made for name, made in found.items() if made}
 
 
 def named(classes: int) -> tuple[str, ...]:

@@ -133,16 +133,48 @@ class ReportPage(ReportTestCase):
             figures=figures,
         )
         answer = self.client.get(self.url(version=version))
-        self.assertContains(answer, "manage.py evaluate tiny-old")
+        self.assertContains(answer, "Ask an administrator to evaluate the model.")
         self.assertContains(answer, "Confusion matrix")
-        self.assertContains(self.client.get(self.url("images/", version)), "manage.py evaluate tiny-old")
+        images = self.client.get(self.url("images/", version))
+        self.assertContains(images, "Ask an administrator to evaluate the model.")
         self.assertEqual(self.client.get(self.url("images/3/", version)).status_code, 200)
         self.assertEqual(self.client.get(self.url("figures/map.svg", version)).status_code, 404)
         self.assertEqual(self.client.get(self.url("predictions.csv", version)).status_code, 200)
 
     def test_a_model_without_a_report_says_how_to_make_one(self):
         version = make_version("tiny-new", 1, self.models_dir)
-        self.assertContains(self.client.get(self.url(version=version)), "manage.py evaluate tiny-new")
+        page = self.client.get(self.url(version=version))
+        self.assertContains(page, "Ask an administrator to evaluate the model.")
+
+    def test_only_staff_read_of_commands_and_settings(self):
+        bare = make_version("tiny-bare", 1, self.models_dir)
+        figures = {key: value for key, value in self.report.figures.items() if key != "panels"}
+        EvaluationReport.objects.create(
+            model=bare,
+            dataset="CIFAR-10 test",
+            dataset_sha256="d" * 64,
+            n=10_000,
+            accuracy=0.5,
+            figures=figures,
+        )
+        pages = [
+            self.url(version=make_version("tiny-none", 3, self.models_dir)),
+            self.url(version=bare),
+            self.url("all/", bare),
+            self.url("unknown/"),
+            self.url("images/", bare),
+            f"/models/{self.better.pk}/compare/{bare.pk}/",
+        ]
+        for page in pages:
+            self.client.force_login(self.alice)
+            answer = self.client.get(page)
+            self.assertContains(answer, "Ask an administrator to evaluate")
+            self.assertNotContains(answer, "manage.py")
+            self.assertNotContains(answer, "_DIR")
+            self.client.force_login(self.charlie)
+            answer = self.client.get(page)
+            self.assertContains(answer, "manage.py evaluate")
+            self.assertNotContains(answer, "Ask an administrator")
 
     def test_files_that_are_gone_do_not_break_the_page(self):
         figures = {
