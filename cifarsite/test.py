@@ -7,7 +7,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, BinaryIO, cast
 from unittest import mock
 
@@ -102,13 +102,19 @@ def answer(
 
 @contextmanager
 def no_midnight() -> Iterator[None]:
-    """Shortly before midnight (UTC) the clock is put back by an hour, so that today stays today."""
-    now = timezone.now
-    if now().strftime("%H:%M") < "23:45":
+    """Shortly before midnight (UTC) Django's clock is put back by an hour, so that today stays today."""
+    if timezone.now().strftime("%H:%M") < "23:45":
         yield
     else:
-        with mock.patch.object(timezone, "now", lambda: now() - timedelta(hours=1)):
+        # Not ``timezone.now`` itself, which is the default of fields and stands in their classes.
+        with mock.patch.object(timezone, "datetime", AnHourAgo):
             yield
+
+
+class AnHourAgo(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) - timedelta(hours=1)
 
 
 class SiteTestCase(TestCase):

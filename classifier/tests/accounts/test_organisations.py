@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -278,7 +279,7 @@ class RulesOfSignIn(OrganisationTestCase):
         self.client.post("/accounts/2fa/authenticate/", {"code": "000000"})
         self.assertIsNone(self.who())
         self.assertIn("second_factor_failed", self.kinds(by=self.alice))
-        now = int(timezone.now().timestamp()) // 30
+        now = int(time.time()) // 30
         self.client.post("/accounts/2fa/authenticate/", {"code": format_hotp_value(hotp_value(secret, now))})
         self.assertEqual(self.who(), self.alice)
 
