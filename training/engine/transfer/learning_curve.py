@@ -51,7 +51,7 @@ def learning_curve(
             logits = cross_validated(training, strength, seed, share)
         else:
             kept = part_of(training.labels, share, seed)
-            logits = fit(training.part(kept), strength).logits(validation.roots[0])
+            logits = fit(training.part(kept), strength).logits(validation.plain())
         right[share] = logits.argmax(axis=1) == judged.labels
         progress(number + 1, len(SHARES))
     n = len(judged.labels)
