@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from training.data.dataset_versions import MEASURED_NAME
 from training.engine.data.cifar10 import CLASS_NAMES
 from training.engine.data.labelled_images import CROSS_VALIDATION, LEAST_TEST_IMAGES
+from training.engine.inference.calibration import SETS_FROM
 from training.reports.fine_tuning import fine_tuning
 from training.reports.svg_charts import decimal, percent
 
@@ -162,6 +163,11 @@ def thresholds(figures: dict[str, Any]) -> Iterator[str]:
         "unknown": percent(test["counts"]["unknown"] / max(test["n"], 1)),
         "alarms": percent(said["false_alarm_goal"], 0),
     }
+    if judged["n"] < SETS_FROM:
+        yield _(
+            "From so few images no prediction set can keep this goal: each contains every class, so no photo "
+            "is recognised. Add training images: it takes %(least)s images to fit them to."
+        ) % {"least": count(SETS_FROM)}
     strange = said.get("made_up", {})
     n, noticed = (sum(row[key] for row in strange.values()) for key in ("n", "noticed"))
     if noticed < NOTICED * n:

@@ -134,7 +134,9 @@ def _intervals(
         for key, chances in errors.items()
     }
     scores = bootstrap.f1_scores(redrawn, labels, probabilities.argmax(axis=1), len(found["classes"]))
-    made["f1"] = [bootstrap.interval(row["f1"], scores[:, i]) for i, row in enumerate(found["classes"])]
+    made["f1"] = [
+        bootstrap.interval(row["f1"], scores[:, i], row["support"]) for i, row in enumerate(found["classes"])
+    ]
     return made
 
 
@@ -171,8 +173,10 @@ def curves(
     for number in drawn:
         row, truth, score = rows[number], labels == number, probabilities[:, number]
         areas = bootstrap.areas(redrawn, score, truth)
+        fewer = int(min(truth.sum(), (~truth).sum()))
         row["auroc_interval"], row["ap_interval"] = (
-            bootstrap.interval(row[key], redone) for key, redone in zip(("auroc", "ap"), areas, strict=True)
+            bootstrap.interval(row[key], redone, fewer)
+            for key, redone in zip(("auroc", "ap"), areas, strict=True)
         )
         false_rate, true_rate, _ = metrics.roc_curve(truth, score)
         precision, recall, _ = metrics.precision_recall_curve(truth, score)

@@ -35,6 +35,8 @@ LARGE, MOST_STEPS, MOST_STEPS_LARGE = 500_000, 300, 60
 # Up to so many a fit is a matter of a second on one core.
 SMALL = 20_000
 TINY = 1e-6
+# Beside a class with images, the logit of one without: one in 10^13.
+NEVER = np.float32(-30)
 
 Floats = NDArray[np.float32]
 
@@ -108,7 +110,7 @@ def roots_of(features: NDArray[Any]) -> Floats:
 def fit(examples: Examples, strength: float) -> Head:
     """Fit to all views; each class is as heavy as any other.
 
-    A class without an image never wins.
+    A class without an image never wins; where one class alone has images, it always does.
     """
     return fit_all(examples, (strength,))[strength]
 
@@ -142,6 +144,10 @@ def _fit_all(examples: Examples, strengths: Sequence[float]) -> dict[float, Head
     )
     labels = np.tile(examples.labels, views)
     bank = _bank(examples, mean)
+    if len(present := np.unique(labels)) == 1:  # such as where the only image of the other class is left out
+        kernel, bias = np.zeros((numbers, examples.classes), np.float32), np.full(examples.classes, NEVER)
+        bias[present] = 0
+        return dict.fromkeys(strengths, Head(mean, kernel, bias, bank))
     made = {}
     for strength in strengths:
         with warnings.catch_warnings():
@@ -151,7 +157,7 @@ def _fit_all(examples: Examples, strengths: Sequence[float]) -> dict[float, Head
         if len(weights) == 1:  # of two classes, one stands against the other
             weights, offset = np.concatenate([-weights, weights]) / 2, np.array([-offset[0], offset[0]]) / 2
         kernel = np.zeros((numbers, examples.classes), np.float32)
-        bias = np.full(examples.classes, float(offset.min()) - 30, np.float32)
+        bias = np.full(examples.classes, float(offset.min()) + NEVER, np.float32)
         kernel[:, model.classes_] = scale * (weights.T if turn is None else turn @ weights.T)
         bias[model.classes_] = offset
         made[strength] = Head(mean, kernel, bias, bank)

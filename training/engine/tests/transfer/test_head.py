@@ -54,6 +54,30 @@ def test_a_class_without_an_image_never_wins():
     assert 1 not in said and (said[most.labels == 2] == 2).all()
 
 
+def test_where_one_class_alone_has_images_it_always_wins():
+    all_of = examples(2, 10)
+    head = heads.fit(all_of.part(np.flatnonzero(all_of.labels == 1)), 30.0)
+    logits = head.logits(all_of.plain())
+    assert np.isfinite(logits).all() and (logits.argmax(axis=1) == 1).all()
+
+
+def test_the_only_image_of_a_class_is_judged_by_a_head_that_knows_none_of_it():
+    few = examples(2, 4, 0.1).part(np.array([0, 2, 4, 1]))
+    assert few.labels.tolist() == [0, 0, 0, 1]
+    assert heads.cross_validated(few, 10.0, 0).argmax(axis=1)[3] == 0
+    heads.choose_strength(few, 0)
+
+
+def test_a_learning_curve_of_few_images_says_how_many_and_proves_nothing():
+    few = examples(2, 3, 0.01)
+    curve = learning_curve(few, few.part(np.arange(0)), ("a", "b"), 10.0, 0)
+    assert (curve["n"], [step["accuracy"] for step in curve["steps"]]) == (6, [1.0] * 4)
+    # One of each class at least, of those two or three that are in a fold.
+    assert [step["images"] for step in curve["steps"]] == [2, 3, 4, 5]
+    low, high = curve["gain"]["interval"]
+    assert low < -0.2 and high > 0.2 and not curve["helps"]
+
+
 def test_each_image_is_judged_by_a_head_that_has_not_seen_it():
     # Labels by chance: whoever has seen an image knows its label, nobody else can.
     rng = np.random.default_rng(4)
@@ -148,7 +172,8 @@ def test_a_learning_curve_says_whether_more_images_help(monkeypatch, crossed):
     assert found["judged_on"] == ("cross-validation" if crossed else "validation")
     assert found["n"] == (144 if crossed else 360)
     images = [step["images"] for step in found["steps"]]
-    assert images == ([29, 58, 86, 115] if crossed else [36, 72, 108, 144])
+    # As many of each class as its share, rounded.
+    assert images == ([30, 60, 85, 115] if crossed else [36, 72, 108, 144])
     assert found["steps"][-1]["accuracy"] > found["steps"][0]["accuracy"]
     gain = found["gain"]
     assert gain["interval"][0] < gain["difference"] < gain["interval"][1]
