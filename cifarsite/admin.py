@@ -63,6 +63,7 @@ GROUPS = {
     ),
     _("Internals"): (
         "training.ProjectImage",
+        "training.RemovedFile",
         "training.Epoch",
         "training.JobEvent",
         "training.MeasuredPhoto",

@@ -25,6 +25,7 @@ from classifier.operations import backup_files, database_dumps
 from classifier.operations.backup_files import Damaged, Facts, stored_names
 from classifier.operations.database_dumps import BackupError, count_rows
 from training.engine.training.checkpoints import write_durably
+from training.projects import removals
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -82,7 +83,9 @@ def back_up(
         # Rows of these were there before the dump; their files came before the rows.
         named = backup_files.named_files()
         dump, rows = database_dumps.make(part)
-        present = list(stored_names(default_storage))
+        # What is to be removed goes into no backup: a restored site goes on removing it.
+        waiting = removals.waiting()
+        present = [name for name in stored_names(default_storage) if not waiting.holds(name)]
         missing = _missing(named, present)
         if missing and not allow_missing:
             raise BackupError(

@@ -20,6 +20,7 @@ from cifarsite.core.storage import StorageUnavailable
 from classifier.models import Batch, Example, Photo, Prediction
 from classifier.photos.files import remove_files
 from training.models import EvaluationReport, EvaluationSet, ProjectImage, ProjectImport
+from training.projects import removals
 from training.registry import model_store
 
 logger = logging.getLogger(__name__)
@@ -87,18 +88,25 @@ def find_orphaned_archives() -> Found:
 def find_orphaned_imports() -> Found:
     """Archives of imports that no import names any more."""
     present, folders = _files_below("imports")
+    waiting = removals.waiting()
+    present = {name for name in present if not waiting.holds(name)}
     named = {name for pair in ProjectImport.objects.values_list("archive", "labels") for name in pair}
     strays = [name for name in sorted(present) if name not in named and _is_old(name)]
     return Found(files=len(present), strays=strays, empty=[folder for folder in folders if _is_old(folder)])
 
 
 def find_orphaned_images(part: str) -> Found:
-    """Compare one part of the images of all projects, '00' to 'ff', with their rows."""
+    """Compare one part of the images of all projects, '00' to 'ff', with their rows.
+
+    Those that are being removed belong to none, and are no sign of a wrong database, however many they are.
+    """
+    waiting = removals.waiting()
     present = {
-        f"{folder}/{name}"
+        name
         for project in _listed("projects")[0]
         for folder in (f"projects/{project}/{part}",)
-        for name in _listed(folder)[1]
+        for name in (f"{folder}/{file}" for file in _listed(folder)[1])
+        if not waiting.holds(name)
     }
     rows = ProjectImage.objects.filter(sha256__gte=part, sha256__lte=part + "g")
     named = set(rows.values_list("file", flat=True))

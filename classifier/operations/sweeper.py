@@ -23,6 +23,7 @@ from classifier.uploads import batch_worker, chunked, import_worker
 from classifier.uploads import webhooks as batch_webhooks
 from training import workers
 from training.jobs import cifar10_fetch, ownership, schedule, webhooks
+from training.projects import images, removals
 from training.registry import neighbour_index
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ RECOVERY: list[Part] = [
     webhooks.deliver_due,
     batch_webhooks.deliver_due,
     mails.send_due,
+    removals.remove_waiting,
 ]
 
 
@@ -120,7 +122,7 @@ class Sweeper:
         due: list[Part] = [_purge]
         if now >= self._expires_from:
             self._expires_from = now + HOUR
-            due.append(retention.expire)
+            due += [retention.expire, images.recount]
         if (part := orphaned_files.part_of(time.time())) != self._looked_at:
             self._looked_at = part
             due.append(self._remove_strays)

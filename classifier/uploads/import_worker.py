@@ -41,7 +41,7 @@ from classifier.uploads.project_imports import State, usable_photos, wake
 from classifier.uploads.zip_reader import Archive, archive_limits, open_archive
 from training.models import ProjectImport
 from training.models.projects import class_key
-from training.projects import classes, images
+from training.projects import classes, removals
 from training.projects.additions import Addition, Collection, Picture, path_of, store
 
 logger = logging.getLogger(__name__)
@@ -305,7 +305,7 @@ class _Work:
                 added, doubles = self._outcome(group, additions)
                 self._note(group, added, doubles)
         except BaseException:
-            images.remove_files(stored or [path_of(project.pk, picture) for picture in fresh.values()])
+            removals.remove_later(stored or [path_of(project.pk, picture) for picture in fresh.values()])
             raise
         missing = {one.picture.sha256 for one in additions if one.image} - set(fresh)
         if missing:  # removed by somebody since it was looked

@@ -8,7 +8,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
 from training.admin.base import Internal, LargeTableAdmin, ReadOnly, coloured, linked, shortened
-from training.models import Project, ProjectClass, ProjectImage, ProjectImport
+from training.models import Project, ProjectClass, ProjectImage, ProjectImport, RemovedFile
 
 
 @admin.register(Project)
@@ -31,7 +31,7 @@ class ProjectAdmin(ReadOnly, LargeTableAdmin):
 
 @admin.register(ProjectClass)
 class ProjectClassAdmin(ReadOnly, LargeTableAdmin):
-    list_display = ("name", "project_link", "position")
+    list_display = ("name", "project_link", "position", "image_count")
     list_filter = ("project",)
     list_select_related = ("project",)
     ordering = ("project", "position", "id")
@@ -83,3 +83,14 @@ class ProjectImageAdmin(Internal):
 
     project_link = linked("project", gettext_lazy("project"))
     digest = shortened("sha256", gettext_lazy("sha256 of the pixels"))
+
+
+@admin.register(RemovedFile)
+class RemovedFileAdmin(Internal):
+    """What the sweeper has still to remove; tried in vain: the log says why."""
+
+    list_display = ("name", "tries", "created_at")
+    number_field = ""
+    search_fields = ("name__startswith",)
+    search_help_text = gettext_lazy("The beginning of a file's name.")
+    fields = ("name", "tries", "created_at")

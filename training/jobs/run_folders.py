@@ -31,9 +31,13 @@ LOG_BYTES = 512 * 1024
 def expire() -> int:
     """Remove folders of jobs that ended ``KEEP_RUNS_DAYS`` ago, and of jobs that are no more; how many.
 
-    So are the features of images of projects that are no more, or that trained nothing for so long.
+    So are the features of images of projects that trained nothing for so long; those of projects that are no
+    more go in any case.
     """
-    if not settings.KEEP_RUNS_DAYS or not settings.RUNS_DIR.is_dir():
+    if not settings.RUNS_DIR.is_dir():
+        return 0
+    if not settings.KEEP_RUNS_DAYS:
+        forget_features(None)
         return 0
     old = timezone.now() - timedelta(days=settings.KEEP_RUNS_DAYS)
     forget_features(old)
@@ -73,13 +77,15 @@ def features_folder(project: str) -> Path:
     return folder
 
 
-def forget_features(old: datetime) -> None:
+def forget_features(old: datetime | None) -> None:
     """Remove those of projects that are no more, and those that no run has read or written since ``old``."""
     folders = [folder for folder in features_folder("").glob("*") if folder.is_dir()]
     projects = set(Project.objects.filter(pk__in=[f.name for f in folders]).values_list("pk", flat=True))
-    training = TrainingJob.objects.filter(project__in=projects)
-    recent = training.filter(Q(finished_at=None) | Q(finished_at__gt=old))
-    kept = set(recent.values_list("project", flat=True))
+    kept = projects
+    if old:
+        recent = Q(finished_at=None) | Q(finished_at__gt=old)
+        jobs = TrainingJob.objects.filter(recent, project__in=projects)
+        kept = set(jobs.values_list("project", flat=True))
     for folder in folders:
         if folder.name not in kept:
             shutil.rmtree(folder, ignore_errors=True)

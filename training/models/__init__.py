@@ -9,6 +9,7 @@ from training.models.projects import (
     ProjectImage,
     ProjectImport,
     ProjectKey,
+    RemovedFile,
 )
 from training.models.versions import (
     EmbeddingIndex,
@@ -39,6 +40,7 @@ __all__ = [
     "ProjectKey",
     "Promotion",
     "Refusal",
+    "RemovedFile",
     "Schedule",
     "TrainingJob",
     "Worker",

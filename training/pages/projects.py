@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from cifarsite.core import audit
 from cifarsite.core.request_values import whole_number
-from training.models import DEFAULT_PROJECT, ModelVersion, Project, ProjectClass, ProjectImage, TrainingJob
+from training.models import DEFAULT_PROJECT, ModelVersion, Project, ProjectClass, TrainingJob
 from training.pages.project_images import tiles
 from training.pages.visible import carry_out, refuse_others, trainers_only
 from training.projects import classes, images, lifecycle
@@ -60,14 +60,14 @@ def projects_page(request: HttpRequest) -> HttpResponse:
 
 
 def _rows(user: Any) -> QuerySet[Project]:
-    def counted(table: Any) -> Subquery:
-        rows = table.objects.filter(project=OuterRef("pk")).order_by().values("project")
-        return Subquery(rows.annotate(n=Count("*")).values("n"))
+    def of_classes(what: Count | Sum) -> Subquery:
+        rows = ProjectClass.objects.filter(project=OuterRef("pk")).order_by().values("project")
+        return Subquery(rows.annotate(n=what).values("n"))
 
     live = ModelVersion.objects.filter(project=OuterRef("pk"), is_champion=True)
     rows = visible_projects(user).annotate(
-        class_count=counted(ProjectClass),
-        image_count=counted(ProjectImage),
+        class_count=of_classes(Count("*")),
+        image_count=of_classes(Sum("image_count")),
         champion_id=Subquery(live.values("pk")[:1]),
         champion_name=Subquery(live.values("name")[:1]),
     )
@@ -81,7 +81,7 @@ def project_page(request: HttpRequest, slug: str) -> HttpResponse:
     """One project. Images are private to those whose photos they may be: staff alone see them."""
     project = get_project(request.user, slug)
     rows = list(project.classes.all())
-    found = images.counts_of(row.pk for row in rows)
+    found = {row.pk: row.image_count for row in rows}
     context = {
         "project": project,
         "classes": rows,
@@ -151,7 +151,7 @@ def project_delete(request: HttpRequest, project: Project) -> HttpResponse:
         "refusal": refusal,
         "uses": lifecycle.uses(project),
         "class_count": project.classes.count(),
-        "image_count": project.images.count(),
+        "image_count": images.total(project),
     }
     return render(request, "training/projects/delete.html", context, status=400 if refusal else 200)
 

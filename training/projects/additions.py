@@ -19,6 +19,7 @@ from PIL import Image
 from training.engine.data.near_duplicates import MAX_BITS
 from training.models import Project, ProjectClass, ProjectImage, ProjectImport
 from training.models.projects import project_image_path
+from training.projects import images, removals
 
 Split = ProjectImage.Split
 SPLITS = (Split.TRAINING, Split.VALIDATION, Split.TEST)
@@ -130,6 +131,7 @@ class Collection:
             self._note(one.image.pk, head, split, one.label.pk, picture.dhash)
             self._keep_copy(one.image.pk, small_copy(picture.content))
         made = ProjectImage.objects.bulk_create(rows.values(), batch_size=500)
+        images.count(Counter(row.label_id for row in made))
         if made:
             newest = max(filter(None, (self._state[1], *(row.created_at for row in made))))
             self._state = len(self._ids), newest
@@ -220,11 +222,11 @@ def choose_split(sha256: str, taken: tuple[int, ...]) -> Split:
 
 def store(project: Project, pictures: Sequence[Picture]) -> list[str]:
     """Write the files of new pictures; returns their names. A file that a lost worker left is replaced."""
-    names = []
-    for picture in pictures:
-        name = path_of(project.pk, picture)
+    names = [path_of(project.pk, picture) for picture in pictures]
+    removals.keep(names)
+    for name, picture in zip(names, pictures, strict=True):
         default_storage.delete(name)
-        names.append(default_storage.save(name, ContentFile(picture.content)))
+        default_storage.save(name, ContentFile(picture.content))
     return names
 
 

@@ -6,6 +6,7 @@ Models keep the names that they were trained with, so a change here never change
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -208,6 +209,7 @@ def merge(row: ProjectClass, into: ProjectClass) -> int:
         hold(row.project)
         _refuse_while_importing(row.project)
         moved = ProjectImage.objects.filter(label=row).update(label=into)
+        images.count(Counter({into.pk: moved}))
         row.delete()
     return moved
 

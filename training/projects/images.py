@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
-from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet, Value
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Greatest
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -24,6 +23,7 @@ from cifarsite.core import keyset
 from cifarsite.core.keyset import Order, Page, read_time
 from training.engine.data.labelled_images import LEAST_CLASSES
 from training.models import Project, ProjectClass, ProjectImage
+from training.projects import removals
 from training.projects.refusals import ProjectRefused
 
 logger = logging.getLogger(__name__)
@@ -56,26 +56,52 @@ class Warned:
 
 
 def counts(project: Project | str) -> dict[int, int]:
-    """Images by class (its id); classes without one are missing.
-
-    By the classes, not by the project: the index of labels alone is the smallest, and answers by itself.
-    """
-    slug = project if isinstance(project, str) else project.pk
-    return counts_of(ProjectClass.objects.filter(project=slug).values_list("pk", flat=True))
-
-
-def counts_of(labels: Iterable[int]) -> dict[int, int]:
-    """Images of these classes by their ids."""
-    rows = ProjectImage.objects.filter(label__in=list(labels)).order_by().values_list("label")
-    return dict(rows.annotate(n=Count("*")))
+    """Images by class (its id)."""
+    return dict(ProjectClass.objects.filter(project=project).order_by().values_list("pk", "image_count"))
 
 
 def counts_by_name(project: Project | str) -> dict[str, int]:
     """Images by class, in the classes' order."""
     rows = ProjectClass.objects.filter(project=project).order_by("position", "id")
-    names = dict(rows.values_list("pk", "name"))
-    found = counts_of(names)
-    return {name: found.get(pk, 0) for pk, name in names.items()}
+    return dict(rows.values_list("name", "image_count"))
+
+
+def total(project: Project | str) -> int:
+    """How many images a project has."""
+    return sum(counts(project).values())
+
+
+def count(changes: Counter[int]) -> None:
+    """Add to the numbers of images of classes (their ids), after their images have changed.
+
+    In the transaction of that change. In one order, so that two of these never wait for each other.
+    """
+    for label, change in sorted(changes.items()):
+        if change:
+            # A number that was too small, see ``recount``, keeps no image from being removed.
+            number = Greatest(F("image_count") + change, 0)
+            ProjectClass.objects.filter(pk=label).update(image_count=number)
+
+
+def recount() -> dict[str, int]:
+    """Put right the numbers of images that are wrong. Returns how many classes it was.
+
+    A version of this site that does not keep them may have run beside this one.
+    """
+    images = ProjectImage.objects.order_by().values_list("label").annotate(n=Count("*"))
+    found, corrected = dict(images), 0
+    for label, kept in ProjectClass.objects.order_by("pk").values_list("pk", "image_count"):
+        if kept == found.get(label, 0):
+            continue
+        with transaction.atomic():
+            # Who changed images and waits here to write the number comes after this count, and adds to it.
+            row = ProjectClass.objects.select_for_update().filter(pk=label).first()
+            n = ProjectImage.objects.filter(label=label).count()
+            if row and row.image_count != n:
+                logger.warning("Class %s had %d images, not %d.", label, n, row.image_count)
+                ProjectClass.objects.filter(pk=label).update(image_count=n)
+                corrected += 1
+    return {"image_counts_corrected": corrected}
 
 
 def page(rows: QuerySet[ProjectImage], cursor: str = "", size: int = PAGE_SIZE) -> Page[ProjectImage]:
@@ -184,8 +210,16 @@ def relabel(project: Project, ids: Iterable[uuid.UUID], label: ProjectClass) -> 
     """Say that these images show another class; each stays in its split. Returns how many it was."""
     if label.project_id != project.pk:
         raise ProjectRefused("class_name", _("Choose a class of this project."))
-    rows = project.images.filter(pk__in=list(ids)[:AT_ONCE])
-    return rows.exclude(label=label).update(label=label)
+    with transaction.atomic():
+        rows = project.images.filter(pk__in=list(ids)[:AT_ONCE]).exclude(label=label).order_by("pk")
+        # Held, so that the classes that they leave are those that are counted.
+        found = dict(rows.select_for_update().values_list("pk", "label"))
+        for piece in _pieces(list(found)):
+            ProjectImage.objects.filter(pk__in=piece).update(label=label)
+        changes = Counter({label.pk: len(found)})
+        changes.subtract(found.values())
+        count(changes)
+    return len(found)
 
 
 def move(project: Project, ids: Iterable[uuid.UUID], split: str) -> int:
@@ -209,44 +243,22 @@ def remove(rows: QuerySet[ProjectImage]) -> int:
     The rest of a group stays one: its next image takes the place of its first.
     """
     with transaction.atomic():
-        files = dict(rows.order_by().values_list("pk", "file"))
-        for piece in _pieces(list(files)):
+        held = rows.order_by("pk").select_for_update().values_list("pk", "file", "label")
+        found = list(held)
+        for piece in _pieces([pk for pk, _file, _label in found]):
             _pass_on(piece)
             gone = ProjectImage.objects.filter(pk__in=piece)
             gone._raw_delete(gone.db)  # nothing hangs on it, and Django would load each row first
-        transaction.on_commit(partial(remove_files, list(files.values())))
-    return len(files)
-
-
-def remove_all(project: Project) -> int:
-    """``remove`` of all images of a project that goes itself: nobody of a group is left to inherit."""
-    with transaction.atomic():
-        rows = project.images.order_by()
-        files = list(rows.values_list("file", flat=True))
-        rows._raw_delete(rows.db)
-        transaction.on_commit(partial(remove_files, files))
-    return len(files)
+        changes: Counter[int] = Counter()
+        changes.subtract(label for _pk, _file, label in found)
+        count(changes)
+        removals.remove_later(file for _pk, file, _label in found)
+    return len(found)
 
 
 def remove_of_photos(photos: Iterable[uuid.UUID]) -> int:
     """Remove what was made of people's photos that are deleted or whose consent is withdrawn."""
     return sum(remove(ProjectImage.objects.filter(photo__in=piece)) for piece in _pieces(list(photos)))
-
-
-def remove_files(names: Iterable[str]) -> None:
-    """Remove files that no image names: the same pixels may have been added again meanwhile."""
-    for piece in _pieces(list(names)):
-        left = set(ProjectImage.objects.filter(file__in=piece).values_list("file", flat=True))
-        remove_stored(name for name in piece if name not in left)
-
-
-def remove_stored(names: Iterable[str]) -> None:
-    """Remove files; the sweeper finds those that cannot be removed now among the files without rows."""
-    for name in names:
-        try:
-            default_storage.delete(name)
-        except OSError as error:
-            logger.warning("%s could not be removed: %s", name, error)
 
 
 def _pass_on(ids: Sequence[uuid.UUID]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -14,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from training.models import DEFAULT_PROJECT, Project, ProjectImport
 from training.models.projects import ProjectClass
-from training.projects import classes, images
+from training.projects import classes, images, removals
 from training.projects.refusals import ProjectRefused
 
 LONGEST_NAME = 100
@@ -40,7 +39,8 @@ def create(
         members: who may use it where it is not open to everybody.
 
     Raises:
-        ProjectRefused: a name or the slug cannot be used, or the slug is taken (``slug_taken``).
+        ProjectRefused: a name or the slug cannot be used, or the slug is taken (``slug_taken``), if only by
+            the files of a project that was deleted a moment ago.
     """
     name = clean_name(name)
     slug = slug.strip() or slug_of(name)
@@ -63,6 +63,16 @@ def create(
         with transaction.atomic():
             project = Project(slug=slug, name=name, is_open=is_open, created_by=by)
             project.save(force_insert=True)
+            # After the row: who deletes one of this name has committed by now.
+            if removals.is_being_removed(slug):
+                raise ProjectRefused(
+                    "slug_taken",
+                    _(
+                        "The files of a deleted project '%(slug)s' are still being removed: try again in a "
+                        "few minutes, or choose another slug."
+                    )
+                    % {"slug": slug},
+                )
             project.members.set(members)
             if class_names:
                 classes.add(project, class_names)
@@ -154,7 +164,8 @@ def delete(project: Project, *, confirmed: str = "") -> int:
     """Delete a project that has no models, jobs or photos, with its classes and images.
 
     One that has stays: answers name the model that gave them, and the history of promotions cannot be
-    changed. It can be closed to everybody instead. Running imports are cancelled.
+    changed. It can be closed to everybody instead. Running imports are cancelled. The files go after the
+    rows, the last of them with the sweeper; until then no project can be called so.
 
     Args:
         confirmed: its slug, typed by the person.
@@ -185,17 +196,20 @@ def delete(project: Project, *, confirmed: str = "") -> int:
             )
             % {
                 "classes": project.classes.count(),
-                "images": project.images.count(),
+                "images": images.total(project),
                 "slug": project.pk,
             },
         )
+    slug = project.pk
     with transaction.atomic():
         classes.hold(project)
         archives = ProjectImport.objects.filter(project=project).values_list("archive", "labels")
         names = [name for pair in archives for name in pair if name]
-        removed = images.remove_all(project)
+        # Nobody of a group of images is left to inherit, and no class to be counted.
+        rows = project.images.order_by()
+        removed = rows._raw_delete(rows.db)
         project.imports.all().delete()
         ProjectClass.objects.filter(project=project).delete()
         project.delete()
-        transaction.on_commit(partial(images.remove_stored, names))
+        removals.remove_later([*names, removals.folder_of(slug)])
     return removed

@@ -13,6 +13,7 @@ from cifarsite.core.numbers import count, decimal, percent, points
 from training.data.dataset_versions import MEASURED_NAME
 from training.engine.data.cifar10 import CLASS_NAMES
 from training.engine.data.labelled_images import CROSS_VALIDATION, LEAST_TEST_IMAGES
+from training.engine.inference.calibration import SETS_FROM
 from training.reports.fine_tuning import fine_tuning
 
 # Above this p a difference may as well be chance.
@@ -148,6 +149,11 @@ def thresholds(figures: dict[str, Any]) -> Iterator[str]:
         "unknown": percent(test["counts"]["unknown"] / max(test["n"], 1)),
         "alarms": percent(said["false_alarm_goal"], 0),
     }
+    if judged["n"] < SETS_FROM:
+        yield _(
+            "From so few images no prediction set can keep this goal: each contains every class, so no photo "
+            "is recognised. Add training images: it takes %(least)s images to fit them to."
+        ) % {"least": count(SETS_FROM)}
     strange = said.get("made_up", {})
     n, noticed = (sum(row[key] for row in strange.values()) for key in ("n", "noticed"))
     if noticed < NOTICED * n:

@@ -13,6 +13,7 @@ from PIL import Image
 from training.engine.data.preprocessing import hash_pixels
 from training.engine.tests.transfer.made_up import CLASSES, drawn
 from training.models import Project, ProjectClass, ProjectImage
+from training.projects.images import recount
 
 SPLITS = ("training", "training", "training", "validation", "test")
 
@@ -44,4 +45,5 @@ def draw_project(slug: str, per_class: int = 12, **fields: Any) -> Project:
                 )
             )
     ProjectImage.objects.bulk_create(rows, batch_size=500)
+    recount()
     return project

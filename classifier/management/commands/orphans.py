@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from classifier.models import Photo
 from classifier.operations import orphaned_files
 from classifier.photos.history import remove_photos
+from training.models import RemovedFile
 
 # Where more rows than this share miss their file, the storage is more likely away than the files.
 MOST_LOST = 0.1
@@ -45,6 +46,8 @@ class Command(BaseCommand):
             f"{f', {removed} were removed' if options['remove'] else ''}; {len(lost)} files of {rows} photos "
             f"are missing, {len(gone)} of them display copies."
         )
+        if waiting := RemovedFile.objects.count():
+            self.stdout.write(f"{waiting} files or folders wait for the sweeper, which removes them.")
         if options["remove_rows"]:
             self._remove_rows(gone, rows)
 

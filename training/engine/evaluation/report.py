@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,8 @@ MOST_EXAMPLES = 20
 SMALL_SIDE = 64
 # Images of a larger side that are timed together: 256 would take a processor 15 seconds.
 LARGE_BATCH = 32
+
+CENTRED_AT_ONCE = 16_384
 
 # Features [N, D] and logits [N, K].
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -132,7 +134,9 @@ def _intervals(
         for key, chances in errors.items()
     }
     scores = bootstrap.f1_scores(redrawn, labels, probabilities.argmax(axis=1), len(found["classes"]))
-    made["f1"] = [bootstrap.interval(row["f1"], scores[:, i]) for i, row in enumerate(found["classes"])]
+    made["f1"] = [
+        bootstrap.interval(row["f1"], scores[:, i], row["support"]) for i, row in enumerate(found["classes"])
+    ]
     return made
 
 
@@ -169,8 +173,10 @@ def curves(
     for number in drawn:
         row, truth, score = rows[number], labels == number, probabilities[:, number]
         areas = bootstrap.areas(redrawn, score, truth)
+        fewer = int(min(truth.sum(), (~truth).sum()))
         row["auroc_interval"], row["ap_interval"] = (
-            bootstrap.interval(row[key], redone) for key, redone in zip(("auroc", "ap"), areas, strict=True)
+            bootstrap.interval(row[key], redone, fewer)
+            for key, redone in zip(("auroc", "ap"), areas, strict=True)
         )
         false_rate, true_rate, _ = metrics.roc_curve(truth, score)
         precision, recall, _ = metrics.precision_recall_curve(truth, score)
@@ -240,16 +246,22 @@ def project(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
     Returns:
         float32 [N, 2] within -1..1, and the share of all variance that the two hold.
     """
-    centred = features - features.mean(axis=0, dtype=np.float64)
-    if len(centred) < centred.shape[1]:  # a matter of a hundredth of the time where images are few
-        _, lengths, rows = np.linalg.svd(centred, full_matrices=False)
+    mean = features.mean(axis=0, dtype=np.float64)
+
+    def centred() -> Iterator[NDArray[np.float64]]:
+        """Some at a time: of all of 100,000 images this is a gigabyte."""
+        for start in range(0, len(features), CENTRED_AT_ONCE):
+            yield features[start : start + CENTRED_AT_ONCE] - mean
+
+    if len(features) < features.shape[1]:  # a matter of a hundredth of the time where images are few
+        _, lengths, rows = np.linalg.svd(np.concatenate(list(centred())), full_matrices=False)
         variances, axes = lengths[::-1] ** 2, rows[:2].T
     else:
-        variances, directions = np.linalg.eigh(centred.T @ centred)
+        variances, directions = np.linalg.eigh(sum(some.T @ some for some in centred()))
         axes = directions[:, ::-1][:, :2]
     # Eigenvectors have no sign of their own: fix it, so that the same model gives the same map.
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])])
-    points = centred @ axes
+    points = np.concatenate([some @ axes for some in centred()])
     if points.shape[1] < 2:
         points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
     reach = np.abs(points).max(axis=0)

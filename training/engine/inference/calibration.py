@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 BINS = 15
+# Of fewer images, sets that hold the right label of 95 % on average hold every label.
+SETS_FROM = 14
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:

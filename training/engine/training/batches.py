@@ -1,6 +1,7 @@
 """Batches of training images, made where the images lie: on the device, inside the training step.
 
 The host sends the numbers of the images, and random numbers, alone: from seed and epoch, by compiled code.
+Images of a file (``training.engine.training.stored``) are read by the host and sent with them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from training.engine.data.cifar10 import TrainingData, one_hot
 from training.engine.training.recipe import Batch, Recipe, Values
+from training.engine.training.stored import Stored
 
 PREFETCH = 8
 
@@ -27,13 +29,17 @@ class Order:
     filled up with images of its first one, at weight zero: BatchNorm sees images, the loss does not.
 
     Args:
+        stored: the images, where they lie in a file.
         timed: False where TensorFlow's operations are deterministic, since they know no time then.
     """
 
-    def __init__(self, images: int, draws: int, values: Values, timed: bool = True) -> None:
+    def __init__(
+        self, images: int, draws: int, values: Values, timed: bool = True, stored: Stored | None = None
+    ) -> None:
         self.images, self.draws, self.seed, self.timed = images, draws, int(values["seed"]), timed
         self.size = min(int(values["batch_size"]), images)
         self.steps = math.ceil(images / self.size)
+        self.stored = stored
         # tf.data runs on the host, whatever else there is.
         with tf.device("CPU:0"):
             self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -45,8 +51,11 @@ class Order:
         self.waited.assign(0.0)
 
     def dataset(self) -> tf.data.Dataset:
-        """One epoch: rows int64 [size], draws float32 [size, draws], weights float32, epochs int64 [size]."""
+        """One epoch: rows int64 [size], draws float32 [size, draws], weights float32, epochs int64 [size];
+        and the images [size, ...], where they lie in a file."""
         batches = tf.data.Dataset.range(1).flat_map(self._epoch)
+        if stored := self.stored:
+            batches = batches.map(lambda rows, *more: (rows, *more, read_stored(stored, rows)))
         made = batches.map(lambda *batch: (batch, self._now())).prefetch(PREFETCH)
         # A zip asks its parts one after the other: the first one notes when the step began to wait.
         asked = tf.data.Dataset.counter().map(lambda _: self._now())
@@ -89,26 +98,50 @@ class Images:
     def __init__(self, recipe: Recipe, data: TrainingData, values: Values, compiled: bool = False) -> None:
         self.recipe, self.data, self.values = recipe, data, values
         self.side = recipe.input_side(values, 0) if recipe.input_side else None
-        self.images = tf.Variable(data.x_train, trainable=False)
+        images: Any = data.x_train
+        self.images = None if isinstance(images, Stored) else tf.Variable(images, trainable=False)
         self.targets = tf.Variable(one_hot(data.y_train, data.classes), trainable=False)
         self.compiled = compiled
 
-    def batch(self, rows: tf.Tensor, draws: tf.Tensor, weights: tf.Tensor, epochs: tf.Tensor) -> Any:
+    def batch(
+        self,
+        rows: tf.Tensor,
+        draws: tf.Tensor,
+        weights: tf.Tensor,
+        epochs: tf.Tensor,
+        images: tf.Tensor | None = None,
+    ) -> Any:
         """What Keras trains on, x, y and sample weights, of one element of ``Order.dataset``."""
         make = self._make
         if self.compiled:
             # Whether the network is compiled or not: many small operations become a few.
             make = tf.function(make, jit_compile=True, autograph=False)
-        x, y = make(rows, draws, epochs)
+        x, y = make(rows, draws, epochs, images)
         return x, y, weights
 
-    def _make(self, rows: tf.Tensor, draws: tf.Tensor, epochs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images = tf.gather(self.images.read_value(), rows)
+    def _make(
+        self, rows: tf.Tensor, draws: tf.Tensor, epochs: tf.Tensor, images: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        if self.images is not None:
+            images = tf.gather(self.images.read_value(), rows)
         y = tf.gather(self.targets.read_value(), rows)
         if self.recipe.augment is None:
             return images, y
         batch = Batch(images, rows, epochs, draws, self.side)
         return self.recipe.augment(self.data, self.values, batch), y
+
+
+def stored_of(data: TrainingData) -> Stored | None:
+    """The training images, where they lie in a file."""
+    images: Any = data.x_train
+    return images if isinstance(images, Stored) else None
+
+
+def read_stored(images: Stored, places: tf.Tensor) -> tf.Tensor:
+    """The images [N, ...] at places [N], inside of ``tf.data``."""
+    made = tf.numpy_function(images.read, [places], tf.as_dtype(images.dtype))
+    made.set_shape((places.shape[0], *images.shape[1:]))
+    return made
 
 
 class OnDevice(keras.Model):  # type: ignore[misc]  # untyped base
@@ -124,7 +157,7 @@ def look(
     recipe: Recipe, data: TrainingData, values: Values, epoch: int
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]]:
     """One epoch's batches as a step sees them: x, y and sample weights."""
-    order = Order(len(data.x_train), recipe.draws, values)
+    order = Order(len(data.x_train), recipe.draws, values, stored=stored_of(data))
     order.begin(epoch)
     source = Images(recipe, data, values)
     source.side = recipe.input_side(values, epoch) if recipe.input_side else None

@@ -20,7 +20,7 @@ from tensorflow.python.framework import config
 from training.engine.data.cifar10 import TrainingData, one_hot
 from training.engine.data.preprocessing import make_inputs
 from training.engine.training import devices
-from training.engine.training.batches import Images, OnDevice, Order
+from training.engine.training.batches import Images, OnDevice, Order, read_stored, stored_of
 from training.engine.training.callbacks import (
     AveragedWeights,
     BestWeights,
@@ -30,6 +30,7 @@ from training.engine.training.callbacks import (
 )
 from training.engine.training.flops import TRAINING_FACTOR, forward_flops
 from training.engine.training.recipe import Recipe, Values
+from training.engine.training.stored import Stored
 
 VALIDATION_BATCH = 500
 # Steps that a GPU goes through before Python, and with it the callbacks, has its turn.
@@ -72,7 +73,8 @@ def fit(
 ) -> Fitted:
     """Train ``recipe`` on ``data``, going on from the newest checkpoint where there is one.
 
-    The images lie on the device; Keras' ``fit`` trains the network, see ``training.engine.training.batches``.
+    The images lie on the device, or in a file (``training.engine.training.stored``); Keras' ``fit`` trains
+    the network, see ``training.engine.training.batches``.
     After ``tf.config.experimental.enable_op_determinism()`` the same arguments give the same weights bit for
     bit; ``waiting`` is 0 then, since such operations know no time.
 
@@ -146,7 +148,8 @@ def _compiled(
     jit_compile: bool | None,
 ) -> tuple[OnDevice, keras.Model, Order]:
     """What ``fit`` trains, the recipe's own network with the same weights, and the order of the images."""
-    order = Order(len(data.x_train), recipe.draws, values, timed=not config.is_op_determinism_enabled())
+    timed = not config.is_op_determinism_enabled()
+    order = Order(len(data.x_train), recipe.draws, values, timed, stored_of(data))
     one_gpu = gpus > 0 and strategy is None
     with strategy.scope() if strategy else contextlib.nullcontext():
         network = recipe.build(data, values, order.steps)
@@ -208,16 +211,17 @@ def _build_metrics(model: OnDevice, answers: NDArray[np.float32]) -> None:
 
 def _validation_batches(recipe: Recipe, data: TrainingData) -> tf.data.Dataset:
     """x, y and weights, all batches of one size; the mean over the batches is that over the images."""
-    inputs = make_inputs(data.x_val, recipe.preprocessing) if recipe.preprocessing else data.x_val
-    images = len(inputs)
+    inputs: Any = make_inputs(data.x_val, recipe.preprocessing) if recipe.preprocessing else data.x_val
+    stored, images = inputs if isinstance(inputs, Stored) else None, len(inputs)
+    if stored:
+        inputs = np.arange(images)
     size = min(VALIDATION_BATCH, images)
     padded = math.ceil(images / size) * size
     # In place of 1: Keras divides a batch's loss by the batch's size, padding included.
     weights = np.full(images, padded / images, np.float32)
     batches = tf.data.Dataset.from_tensor_slices((inputs, one_hot(data.y_val, data.classes), weights))
     nothing = batches.take(1).map(lambda x, y, weight: (x, y, tf.zeros_like(weight)))
-    return (
-        batches.concatenate(nothing.repeat(padded - images))
-        .batch(size, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    batches = batches.concatenate(nothing.repeat(padded - images)).batch(size, drop_remainder=True)
+    if stored:
+        batches = batches.map(lambda places, *more: (read_stored(stored, places), *more))
+    return batches.prefetch(tf.data.AUTOTUNE)

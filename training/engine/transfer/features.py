@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import deque
 from collections.abc import Callable, Container, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,8 @@ BATCH = 32
 SHARD = 256
 # Decoding waits for the store of files as much as for the processor.
 READERS = 4
+# Batches that are read before they are needed: some 5 MB each.
+AHEAD = 2
 # Up to so many images, mirror images are examples, too: they double the time, and help where there are few.
 MIRRORED_UP_TO = 5_000
 
@@ -117,15 +120,14 @@ def compute(
 
 def activations(
     images: LabelledImages, network: Any, views: int, progress: Progress = silent
-) -> NDArray[np.float16]:
-    """What a network makes of all views of all images, float16 [views, N, ...]; nothing of it is kept."""
-    made = np.zeros((views, len(images), *network.output_shape[1:]), np.float16)
+) -> Iterator[NDArray[np.float16]]:
+    """What a network makes of all views of all images, float16 [M, views, ...] of each batch in their order;
+    nothing of it is kept."""
     forward, done = _forward(network, views), 0
     for batch, inputs, _ in _read(images, np.arange(len(images))):
-        made[:, batch] = forward(inputs)
+        yield np.moveaxis(forward(inputs), 0, 1)
         done += len(batch)
         progress(done, len(images))
-    return made
 
 
 class Store:
@@ -171,20 +173,23 @@ class Store:
 def _read(
     images: LabelledImages, rows: NDArray[Any]
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8], list[float]]]:
-    """Batches: their rows, model inputs uint8 [M, 224, 224, 3] and penalties; the next ones are read while
-    the caller works."""
+    """Batches: their rows, model inputs uint8 [M, 224, 224, 3] and penalties; the next ones, ``AHEAD`` at
+    most, are read while the caller works."""
 
     def read(row: int) -> tuple[NDArray[np.uint8], float]:
         made = make_inputs([images.read(row)], PREPROCESSING)
         return made[0], float(ood_penalty(made)[0])
 
-    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     with ThreadPoolExecutor(READERS) as readers:
-        waiting = [[readers.submit(read, int(row)) for row in batch] for batch in batches]
-        for batch, inputs in zip(batches, waiting, strict=True):
-            seen = [one.result() for one in inputs]
-            inputs.clear()
-            yield batch, np.stack([pixels for pixels, _ in seen]), [penalty for _, penalty in seen]
+        begun: deque[tuple[NDArray[Any], list[Future[tuple[NDArray[np.uint8], float]]]]] = deque()
+        for start in range(0, len(rows) + AHEAD * BATCH, BATCH):
+            batch = rows[start : start + BATCH]
+            if len(batch):
+                begun.append((batch, [readers.submit(read, int(row)) for row in batch]))
+            if begun and start >= AHEAD * BATCH:
+                batch, inputs = begun.popleft()
+                seen = [one.result() for one in inputs]
+                yield batch, np.stack([pixels for pixels, _ in seen]), [penalty for _, penalty in seen]
 
 
 def _forward(network: Any, views: int) -> Callable[[NDArray[np.uint8]], Features]:

@@ -1,12 +1,13 @@
 """Fine-tuning: the last blocks of the network learn the classes, too, from a project's training images.
 
-What the blocks before them make of each image, and of its mirror image where there are few, is computed once;
-BatchNorm keeps ImageNet's statistics. The blocks are trained as any recipe is, by
-``training.engine.training.fit``.
+What the blocks before them make of each image, and of its mirror image where there are few, is computed once
+and lies in a file that goes with the process; BatchNorm keeps ImageNet's statistics. The blocks are trained
+as any recipe is, by ``training.engine.training.fit``.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from training.engine.data.labelled_images import TRAINING, VALIDATION, LabelledI
 from training.engine.packaging.package import rounded
 from training.engine.training.fit import Fitted, fit
 from training.engine.training.recipe import Batch, Recipe, Values, batch_size, epochs, seed
+from training.engine.training.stored import ImageFile, Stored
 from training.engine.transfer.features import BATCH, Computed, Progress, activations
 from training.engine.transfer.head import Head
 
@@ -31,6 +33,8 @@ LEAST_IMAGES = 30
 LEARNING_RATE, WEIGHT_DECAY, LABEL_SMOOTHING = 1e-4, 0.01, 0.1
 # Added to features before their roots, whose slope has no bound at 0.
 SOFT = 1e-3
+# Images whose features are computed at once when the network has learned; whole batches.
+LOOKED_AT = 16 * BATCH
 
 
 def steps_an_epoch(images: int) -> int:
@@ -53,7 +57,8 @@ def fine_tune(
 
     Args:
         network: images to features; before: what it makes of the images now; head: fitted to that.
-        checkpoints: a folder of this run; it goes on after the last whole epoch that lies there.
+        checkpoints: a folder of this run; it goes on after the last whole epoch that lies there. The file of
+            19 kB an image and view lies there, too; None: in the system's folder for temporary files.
         callbacks: see ``fit``.
         progress: is told how many images have passed the blocks that stay.
 
@@ -62,14 +67,42 @@ def fine_tune(
 
     Raises:
         TrainingError: see ``fit``. What a callback or reading an image raises is raised.
+        OSError: the disk is full.
     """
     stay = keras.Model(network.inputs, network.get_layer(LAST_FROZEN).output)
     learn = keras.Model(network.get_layer(LAST_FROZEN).output, network.outputs[0])
     views = len(before.features)
-    seen = activations(images, stay, views, progress)
+    if checkpoints:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=checkpoints) as file:
+        seen = ImageFile(file, (views, *stay.output_shape[1:]))
+        for batch in activations(images, stay, views, progress):
+            seen.append(batch)
+        fitted = _fit(images, seen, learn, head, values, checkpoints, callbacks)
+        # As they will be saved: see ``features.body``.
+        network.set_weights([rounded(weight) for weight in network.get_weights()])
+        made = np.empty_like(before.features)
+        for start in range(0, len(images), LOOKED_AT):
+            rows = np.arange(start, min(start + LOOKED_AT, len(images)))
+            shown = seen.read(rows)
+            for view in range(views):
+                made[view, rows] = learn.predict(shown[:, view], batch_size=BATCH, verbose=0)
+    return Computed(made, before.penalty), fitted
+
+
+def _fit(
+    images: LabelledImages,
+    seen: ImageFile,
+    learn: Any,
+    head: Head,
+    values: Values,
+    checkpoints: Path | None,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> Fitted:
+    """Train the blocks ``learn`` and a head on what those before them make of the images."""
     rows = {split: images.rows(split) for split in (TRAINING, VALIDATION)}
-    shown: Any = np.moveaxis(seen[:, rows[TRAINING]], 0, 1)
-    held_out: Any = seen[0, rows[VALIDATION]]
+    shown: Any = Stored(seen, rows[TRAINING])
+    held_out: Any = Stored(seen, rows[VALIDATION], view=0)
     data = TrainingData(
         shown,
         images.labels[rows[TRAINING]],
@@ -78,11 +111,7 @@ def fine_tune(
         classes=len(images.classes),
     )
     wanted = {"epochs": values["epochs"], "seed": values["seed"], "batch_size": BATCH}
-    fitted = fit(_recipe(learn, head), data, wanted, callbacks, checkpoints)
-    # As they will be saved: see ``features.body``.
-    network.set_weights([rounded(weight) for weight in network.get_weights()])
-    made = [learn.predict(view, batch_size=BATCH, verbose=0).astype(np.float16) for view in seen]
-    return Computed(np.stack(made), before.penalty), fitted
+    return fit(_recipe(learn, head), data, wanted, callbacks, checkpoints)
 
 
 def _recipe(learn: Any, head: Head) -> Recipe:

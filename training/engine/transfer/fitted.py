@@ -23,7 +23,6 @@ from training.engine.transfer.head import (
     choose_strength,
     choose_strength_on,
     fit,
-    roots_of,
 )
 from training.engine.transfer.judge import careful_temperature
 
@@ -56,13 +55,13 @@ class Fit:
 
     def logits(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Of these images, float32 [N, K]."""
-        return self.head.logits(self.everything.roots[0, places])
+        return self.head.logits(self.everything.part(places).plain())
 
 
 def fit_head(images: LabelledImages, network: Any, computed: Computed, seed: int, progress: Progress) -> Fit:
     """On ImageNet's features."""
     rows = {split: images.rows(split) for split in (TRAINING, VALIDATION, TEST)}
-    everything = Examples(roots_of(computed.features), images.labels.astype(np.int64), len(images.classes))
+    everything = Examples(computed.features, images.labels.astype(np.int64), len(images.classes))
     shown, held_out = everything.part(rows[TRAINING]), everything.part(rows[VALIDATION])
     strength, tried = choose_strength(shown, seed, progress)
     head = fit(shown, strength)
@@ -110,7 +109,7 @@ def fine_tuned(
     if not tuned.history.get("loss"):
         fitted.network.set_weights(weights)
         return not_kept("stopped")
-    everything = replace(fitted.everything, roots=roots_of(computed.features))
+    everything = replace(fitted.everything, features=computed.features)
     shown, by = everything.part(fitted.rows[TRAINING]), everything.part(fitted.rows[VALIDATION])
     head, strength, tried = choose_strength_on(shown, by)
     before, after = _on_validation(fitted.head, fitted.validation), _on_validation(head, by)
@@ -135,7 +134,7 @@ def fine_tuned(
 
 
 def _on_validation(head: Head, by: Examples) -> dict[str, float]:
-    logits = head.logits(by.roots[0])
+    logits = head.logits(by.plain())
     chances = softmax(logits, careful_temperature(logits, by.labels))
     accuracy = float((logits.argmax(axis=1) == by.labels).mean())
     return {"accuracy": round(accuracy, 5), "log_loss": round(log_loss(chances, by.labels), 5)}

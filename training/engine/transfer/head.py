@@ -35,6 +35,8 @@ LARGE, MOST_STEPS, MOST_STEPS_LARGE = 500_000, 300, 60
 # Up to so many a fit is a matter of a second on one core.
 SMALL = 20_000
 TINY = 1e-6
+# Beside a class with images, the logit of one without: one in 10^13.
+NEVER = np.float32(-30)
 
 Floats = NDArray[np.float32]
 
@@ -64,44 +66,71 @@ class Head:
 
 @dataclass(frozen=True)
 class Examples:
-    """Roots float32 [V, N, D] of V views of N images, and their labels [N] in 0..K-1."""
+    """N images as features and labels. Parts of it share the features: of 100,000 images they are 256 MB.
 
-    roots: Floats
+    Attributes:
+        features: float [V, M, D] of V views of M images, no less than 0.
+        labels: [N] in 0..K-1; classes: K.
+        rows: [N], which of the M images they are; None: all of them.
+    """
+
+    features: NDArray[Any]
     labels: NDArray[np.int64]
     classes: int
+    rows: NDArray[Any] | None = None
 
-    def part(self, rows: NDArray[Any]) -> Examples:
-        return Examples(self.roots[:, rows], self.labels[rows], self.classes)
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def views(self) -> int:
+        return len(self.features)
+
+    def part(self, places: NDArray[Any]) -> Examples:
+        """The images at these places of the N."""
+        rows = places if self.rows is None else self.rows[places]
+        return Examples(self.features, self.labels[places], self.classes, rows)
+
+    def roots(self) -> Floats:
+        """Of all views, float32 [V, N, D], made anew each time."""
+        return roots_of(self.features if self.rows is None else self.features[:, self.rows])
+
+    def plain(self) -> Floats:
+        """Roots of the first view, float32 [N, D], made anew each time."""
+        return roots_of(self.features[0] if self.rows is None else self.features[0, self.rows])
 
 
 def roots_of(features: NDArray[Any]) -> Floats:
     """Square roots of features, which are no less than 0."""
-    made: Floats = np.sqrt(np.maximum(features, 0, dtype=np.float32))
-    return made
+    made: Floats = features.astype(np.float32)
+    np.maximum(made, 0, out=made)
+    return np.sqrt(made, out=made)
 
 
 def fit(examples: Examples, strength: float) -> Head:
     """Fit to all views; each class is as heavy as any other.
 
-    A class without an image never wins.
+    A class without an image never wins; where one class alone has images, it always does.
     """
     return fit_all(examples, (strength,))[strength]
 
 
 def fit_all(examples: Examples, strengths: Sequence[float]) -> dict[float, Head]:
     """A head for each strength, each fit going on from the one before."""
-    small = examples.roots.shape[0] * examples.roots.shape[1] * examples.classes <= SMALL
+    small = examples.views * len(examples) * examples.classes <= SMALL
     # Threads that wait for each other cost more than they bring where there is little to do.
     with threadpool_limits(1 if small else None):
         return _fit_all(examples, strengths)
 
 
 def _fit_all(examples: Examples, strengths: Sequence[float]) -> dict[float, Head]:
-    views, n = examples.roots.shape[:2]
-    flat = examples.roots.reshape(views * n, -1)
-    mean = flat.mean(axis=0)
-    inputs = flat - mean
-    scale = 1 / max(float(np.sqrt(inputs.var(axis=0).sum())), TINY)
+    views, numbers = examples.views, examples.features.shape[-1]
+    inputs = examples.roots().reshape(views * len(examples), numbers)
+    mean = inputs.mean(axis=0)
+    inputs -= mean
+    # Some at a time: NumPy makes a copy of what it is asked for.
+    spread = [inputs[:, start : start + 128].var(axis=0) for start in range(0, numbers, 128)]
+    scale = 1 / max(float(np.sqrt(np.concatenate(spread).sum())), TINY)
     inputs *= scale
     turn = None
     if len(inputs) < inputs.shape[1]:
@@ -115,6 +144,10 @@ def _fit_all(examples: Examples, strengths: Sequence[float]) -> dict[float, Head
     )
     labels = np.tile(examples.labels, views)
     bank = _bank(examples, mean)
+    if len(present := np.unique(labels)) == 1:  # such as where the only image of the other class is left out
+        kernel, bias = np.zeros((numbers, examples.classes), np.float32), np.full(examples.classes, NEVER)
+        bias[present] = 0
+        return dict.fromkeys(strengths, Head(mean, kernel, bias, bank))
     made = {}
     for strength in strengths:
         with warnings.catch_warnings():
@@ -123,8 +156,8 @@ def _fit_all(examples: Examples, strengths: Sequence[float]) -> dict[float, Head
         weights, offset = model.coef_, model.intercept_
         if len(weights) == 1:  # of two classes, one stands against the other
             weights, offset = np.concatenate([-weights, weights]) / 2, np.array([-offset[0], offset[0]]) / 2
-        kernel = np.zeros((flat.shape[1], examples.classes), np.float32)
-        bias = np.full(examples.classes, float(offset.min()) - 30, np.float32)
+        kernel = np.zeros((numbers, examples.classes), np.float32)
+        bias = np.full(examples.classes, float(offset.min()) + NEVER, np.float32)
         kernel[:, model.classes_] = scale * (weights.T if turn is None else turn @ weights.T)
         bias[model.classes_] = offset
         made[strength] = Head(mean, kernel, bias, bank)
@@ -135,7 +168,7 @@ def _bank(examples: Examples, mean: Floats) -> Floats:
     """Training images spread over the classes as they are, float32 [D, M], centred and of length 1."""
     order = np.argsort(examples.labels, kind="stable")
     kept = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), MOST_NEIGHBOURS)).astype(int))]
-    centred = examples.roots[0, kept] - mean
+    centred = examples.part(kept).plain() - mean
     length = np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), TINY)
     made: Floats = (centred / length).T
     return made
@@ -156,7 +189,7 @@ def choose_strength(
     for number in range(FOLDS):
         out = fold == number
         for strength, head in fit_all(examples.part(np.flatnonzero(~out)), STRENGTHS).items():
-            tried[strength][out] = head.logits(examples.roots[0, out])
+            tried[strength][out] = head.logits(examples.part(np.flatnonzero(out)).plain())
         progress(number + 1, FOLDS)
     losses = {
         strength: log_loss(softmax(logits, fit_temperature(logits, examples.labels)), examples.labels)
@@ -173,7 +206,7 @@ def choose_strength_on(
     heads = fit_all(examples, STRENGTHS)
     losses = {}
     for strength, head in heads.items():
-        logits = head.logits(validation.roots[0])
+        logits = head.logits(validation.plain())
         chances = softmax(logits, fit_temperature(logits, validation.labels))
         losses[strength] = log_loss(chances, validation.labels)
     best = min(losses, key=lambda strength: losses[strength])
@@ -198,7 +231,7 @@ def cross_validated(
         out, kept = fold == number, np.flatnonzero(fold != number)
         if share < 1:
             kept = kept[part_of(examples.labels[kept], share, seed)]
-        made[out] = fit(examples.part(kept), strength).logits(examples.roots[0, out])
+        made[out] = fit(examples.part(kept), strength).logits(examples.part(np.flatnonzero(out)).plain())
         progress(number + 1, FOLDS)
     return made
 

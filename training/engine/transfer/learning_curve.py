@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.engine.inference.calibration import wilson_interval
-from training.engine.transfer.head import Examples, cross_validated, fit, part_of
+from training.engine.transfer.head import FOLDS, Examples, cross_validated, fit, folds, part_of
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 # Up to so many training images each is judged by a head without it; beyond, the validation images are.
@@ -51,16 +51,14 @@ def learning_curve(
             logits = cross_validated(training, strength, seed, share)
         else:
             kept = part_of(training.labels, share, seed)
-            logits = fit(training.part(kept), strength).logits(validation.roots[0])
+            logits = fit(training.part(kept), strength).logits(validation.plain())
         right[share] = logits.argmax(axis=1) == judged.labels
         progress(number + 1, len(SHARES))
     n = len(judged.labels)
-    # Of five parts, four are fitted to.
-    fitted = 0.8 * len(training.labels) if crossed else len(training.labels)
     steps = [
         {
             "share": share,
-            "images": round(share * fitted),
+            "images": _fitted_to(training.labels, share, seed, crossed),
             "accuracy": round(float(hits.mean()), 5),
             "interval": [round(bound, 5) for bound in wilson_interval(int(hits.sum()), n)],
         }
@@ -77,13 +75,27 @@ def learning_curve(
     }
 
 
+def _fitted_to(labels: NDArray[Any], share: float, seed: int, crossed: bool) -> int:
+    """How many images a head is fitted to; cross-validated, in the mean of the folds. Of each class it is one
+    at least, so of few images a quarter is more than that."""
+    if not crossed:
+        return len(part_of(labels, share, seed))
+    fold = folds(labels, seed)
+    parts = [labels[fold != number] for number in range(FOLDS)]
+    return round(sum(len(part_of(part, share, seed)) for part in parts) / FOLDS)
+
+
 def _paired(now: Bools, before: Bools) -> dict[str, Any]:
+    """The gain and its interval, with half an image more of each kind: else six images, all of them right
+    both times, would prove that nothing can be gained. Source: A. Agresti and Y. Min, "Simple improved
+    confidence intervals for comparing matched proportions", 2005.
+    """
     n, gained, lost = len(now), int((now & ~before).sum()), int((before & ~now).sum())
-    difference = (gained - lost) / n
-    half = 1.96 * max(gained + lost - (gained - lost) ** 2 / n, 0) ** 0.5 / n
+    middle = (gained - lost) / (n + 2)
+    half = 1.96 * (gained + lost + 1 - (gained - lost) ** 2 / (n + 2)) ** 0.5 / (n + 2)
     return {
-        "difference": round(difference, 5),
-        "interval": [round(difference - half, 5), round(difference + half, 5)],
+        "difference": round((gained - lost) / n, 5),
+        "interval": [round(max(middle - half, -1), 5), round(min(middle + half, 1), 5)],
     }
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from training.data import project_versions, withdrawals
 from training.engine.data.cifar10 import DatasetError
 from training.models import DatasetImage, DatasetVersion, Project, ProjectClass, ProjectImage
+from training.projects.images import recount
 
 SPLITS = ("training", "training", "training", "validation", "test")
 
@@ -39,6 +40,7 @@ def make_project(slug: str, **images: int) -> Project:
             )
             for number in range(count)
         )
+    recount()
     return project
 
 

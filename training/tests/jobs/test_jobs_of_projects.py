@@ -20,6 +20,7 @@ from training.engine.training.recipe import ParameterError
 from training.jobs import lifecycle, notifications, ownership, run_folders, webhooks
 from training.jobs.schedule import run_schedule, schedule
 from training.models import DatasetVersion, Project, ProjectImage, Schedule, TrainingJob
+from training.projects import images
 from training.registry import neighbour_index
 from training.tests.data.test_project_versions import make_project
 from training.tests.drawn_project import draw_project
@@ -70,7 +71,7 @@ class JobsOfProjects(SiteTestCase):
     def test_a_retry_says_what_is_missing_by_now(self) -> None:
         job = self.request("birds")
         lifecycle.cancel(job)
-        ProjectImage.objects.filter(filename="wren-0.jpg").delete()
+        images.remove(ProjectImage.objects.filter(filename="wren-0.jpg"))
         with self.assertRaisesRegex(DatasetError, r"wren \(4\)"):
             lifecycle.retry(job, by=self.charlie)
 
@@ -79,6 +80,7 @@ class JobsOfProjects(SiteTestCase):
             self.request("cifar10", recipe="transfer")
         label = Project.objects.get(pk="cifar10").classes.get(name="cat")
         ProjectImage.objects.filter(project="trees").update(project="cifar10", label=label)
+        images.recount()
         with self.assertRaisesRegex(DatasetError, r"airplane \(0\), .* and 4 more"):
             self.request("cifar10", recipe="transfer")
 
@@ -109,7 +111,7 @@ class JobsOfProjects(SiteTestCase):
         row = schedule("trees")
         row.enabled = True
         row.save()
-        ProjectImage.objects.filter(project="trees").delete()
+        images.remove(ProjectImage.objects.filter(project="trees"))
         self.assertEqual(run_schedule()["jobs_scheduled"], 0)
         self.assertFalse(Schedule.objects.get(project="trees").enabled)
 
@@ -197,6 +199,15 @@ class KeptFeatures(SiteTestCase):
             run_folders.expire()
             left = sorted(folder.name for folder in run_folders.features_folder("").iterdir())
         self.assertEqual(left, ["trains", "waits"])
+
+    def test_features_of_a_deleted_project_go_even_where_runs_are_kept_for_good(self) -> None:
+        make_project("rests", a=5, b=5)
+        with tempfile.TemporaryDirectory() as name, override_settings(RUNS_DIR=Path(name), KEEP_RUNS_DAYS=0):
+            for slug in ("rests", "gone"):
+                run_folders.features_folder(slug).mkdir(parents=True)
+            run_folders.expire()
+            left = [folder.name for folder in run_folders.features_folder("").iterdir()]
+        self.assertEqual(left, ["rests"])
 
 
 class NeighboursOfProjects(SiteTestCase):

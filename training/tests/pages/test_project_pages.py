@@ -160,8 +160,8 @@ class TrainingPage(ProjectPagesTestCase):
                 self.client.get(self.page + "?project=trees")
 
         self.client.get(self.page)
-        queries(11)
-        queries(11)
+        queries(10)
+        queries(10)
 
     def test_the_form_offers_the_recipes_of_the_project_and_makes_its_job(self) -> None:
         text = self.text(self.page + "?project=trees")

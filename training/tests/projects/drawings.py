@@ -12,6 +12,7 @@ from training.engine.data.near_duplicates import difference_hash
 from training.models import Project, ProjectClass, ProjectImage
 from training.projects import classes
 from training.projects.additions import Addition, Collection, Picture, store
+from training.projects.images import recount
 
 
 def drawing(number: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
@@ -82,3 +83,4 @@ def many_images(project: Project, labels: list[ProjectClass], count: int) -> Non
         for number in range(count)
     )
     ProjectImage.objects.bulk_create(rows, batch_size=2_000)
+    recount()

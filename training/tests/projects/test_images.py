@@ -5,12 +5,13 @@ import uuid
 from collections import Counter
 
 from django.core.files.storage import default_storage
+from django.db import transaction
 from PIL import Image, ImageEnhance
 
 from cifarsite.core.keyset import BadCursor
 from cifarsite.test import SiteTestCase
 from training.models import Project, ProjectClass, ProjectImage
-from training.projects import images
+from training.projects import classes, images
 from training.projects.additions import Addition, Collection, choose_split, signed, store, unsigned
 from training.projects.lifecycle import create
 from training.projects.refusals import ProjectRefused
@@ -131,7 +132,7 @@ class ChangesTestCase(ImagesTestCase):
         with self.assertRaises(ProjectRefused):
             images.relabel(self.project, [image_of(added[0]).pk], other.classes.get())
         self.assertEqual(images.relabel(other, [image_of(added[0]).pk], other.classes.get()), 0)
-        self.assertEqual(images.counts(self.project), {self.apple.pk: 1})
+        self.assertEqual(images.counts(self.project), {self.apple.pk: 1, self.pear.pk: 0})
 
     def test_it_moves_a_whole_group(self) -> None:
         first = drawing(5, (240, 180))
@@ -168,9 +169,52 @@ class ChangesTestCase(ImagesTestCase):
 
     def test_many_go_with_few_queries(self) -> None:
         many_images(self.project, [self.apple, self.pear], 1_200)
-        with self.assertNumQueries(9):
+        # Each 500 go with one, and so do the names of their files; two classes are counted.
+        with self.assertNumQueries(15):
             images.remove(self.project.images.all())
         self.assertFalse(self.project.images.exists())
+
+
+class CountsTestCase(ImagesTestCase):
+    def assert_counted(self, *numbers: int) -> None:
+        """What is kept is what there is, and that is so many."""
+        for row, n in zip((self.apple, self.pear), numbers, strict=True):
+            self.assertEqual(self.project.images.filter(label=row).count(), n)
+        self.assertEqual(images.counts(self.project), {self.apple.pk: numbers[0], self.pear.pk: numbers[1]})
+        self.assertEqual(images.counts_by_name(self.project), {"apple": numbers[0], "pear": numbers[1]})
+        self.assertEqual(images.total(self.project), sum(numbers))
+
+    def test_every_change_is_counted(self) -> None:
+        self.assert_counted(0, 0)
+        added = add_images(self.project, self.apple, range(5))
+        add_images(self.project, self.pear, range(3, 9))  # two of them are there already
+        self.assert_counted(5, 4)
+        ids = [image_of(one).pk for one in added]
+        images.relabel(self.project, ids[:2], self.pear)
+        images.relabel(self.project, ids[:3], self.pear)
+        self.assert_counted(2, 7)
+        images.move(self.project, ids, "test")
+        images.remove(self.project.images.filter(pk__in=ids[1:4]))
+        self.assert_counted(1, 5)
+        self.assertEqual(classes.merge(self.apple, self.pear), 1)
+        self.assertEqual(images.counts_by_name(self.project), {"pear": 6})
+
+    def test_what_is_rolled_back_is_not_counted(self) -> None:
+        with self.assertRaises(ZeroDivisionError), transaction.atomic():
+            add_images(self.project, self.apple, range(5))
+            raise ZeroDivisionError
+        self.assert_counted(0, 0)
+
+    def test_wrong_numbers_are_put_right(self) -> None:
+        add_images(self.project, self.apple, range(3))
+        self.assertEqual(images.recount(), {"image_counts_corrected": 0})
+        # As of a version of the site that does not keep them.
+        ProjectClass.objects.filter(pk=self.apple.pk).update(image_count=1)
+        ProjectClass.objects.filter(pk=self.pear.pk).update(image_count=7)
+        images.remove(self.project.images.all())
+        add_images(self.project, self.pear, range(2))
+        self.assertEqual(images.recount(), {"image_counts_corrected": 1})
+        self.assert_counted(0, 2)
 
 
 class WarningsTestCase(ImagesTestCase):
@@ -241,7 +285,7 @@ class CollectionTestCase(ImagesTestCase):
         add_images_with(collection, self.project, self.apple, drawing(1))
         group = [Addition(picture_of(drawing(n)), self.apple, "x") for n in range(50, 82)]
         store(self.project, [one.picture for one in group])
-        with self.assertNumQueries(3):
+        with self.assertNumQueries(4):  # one of them a class that has more images now
             collection.add(group)
 
 

@@ -207,6 +207,10 @@ class AnyClassesTest(SiteTestCase):
             verdicts = {**VERDICTS, "made_up": found}
             return " ".join(narrative.thresholds({"judged_on": JUDGED, "verdicts": verdicts}))
 
+        few = {"n": 8, "cross_validated": 6, "validation": 2}
+        said = " ".join(narrative.thresholds({"judged_on": few, "verdicts": VERDICTS}))
+        self.assertIn("no photo is recognised. Add training images: it takes 14", said)
+        self.assertNotIn("no photo is recognised", words(10, 10))
         self.assertIn("of 40 synthetic images, 26 were classified as none of these", words(3, 3))
         self.assertIn("(Text: 3 / 10, Screenshots: 3 / 10)", words(3, 3))
         self.assertNotIn("synthetic", words(6, 6))

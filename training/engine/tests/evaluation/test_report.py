@@ -7,7 +7,7 @@ from sklearn import metrics
 from training.engine.data.cifar10 import Cifar10, load_cifar10
 from training.engine.data.image_set import ImageSet, content_sha256
 from training.engine.data.statistics import data_facts, near_duplicates, shown_images
-from training.engine.evaluation import corruptions, report, slices
+from training.engine.evaluation import bootstrap, corruptions, report, slices
 from training.engine.evaluation.bootstrap import redrawn
 from training.engine.inference import calibration
 from training.engine.tests.data.synthetic import images
@@ -184,3 +184,18 @@ def test_real_cifar10_has_some_three_percent_of_near_duplicates(cifar10_dir):
     cifar = load_cifar10(cifar10_dir)
     found = {test for test, _, _ in near_duplicates(cifar.x_train, cifar.x_test)}
     assert 200 < len(found) < 450
+
+
+def test_what_is_computed_some_at_a_time_is_the_same_as_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(500, 20)).astype(np.float32) * np.arange(1, 21)
+    weights, scores = bootstrap.redrawn(500), rng.random(500)
+    truth = scores + rng.normal(size=500) > 0.5
+    at_once = report.project(features), bootstrap.areas(weights, scores, truth)
+    monkeypatch.setattr(report, "CENTRED_AT_ONCE", 64)
+    monkeypatch.setattr(bootstrap, "AT_ONCE", 7)
+    points, explained = report.project(features)
+    np.testing.assert_allclose(points, at_once[0][0], atol=1e-5)
+    assert explained == at_once[0][1]
+    for now, before in zip(bootstrap.areas(weights, scores, truth), at_once[1], strict=True):
+        np.testing.assert_array_equal(now, before)

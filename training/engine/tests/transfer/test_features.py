@@ -1,9 +1,13 @@
 """Features are computed once an image, and a run that was killed goes on."""
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from training.engine.data.labelled_images import LabelledImages
+from training.engine.training.stored import ImageFile
 from training.engine.transfer import features
 
 
@@ -32,7 +36,7 @@ def quick(monkeypatch):
 def images(count, seen, start=0):
     def read(row):
         seen.append(row)
-        return np.full((20, 20, 3), start + row, np.uint8)
+        return np.full((20, 20, 3), (start + row) % 256, np.uint8)
 
     numbers = [f"image-{start + row}" for row in range(count)]
     labels = np.arange(count) % 2
@@ -53,6 +57,34 @@ def test_features_are_computed_once_and_found_again(tmp_path):
     assert seen == []
     np.testing.assert_array_equal(again.features, first.features)
     np.testing.assert_array_equal(again.penalty, first.penalty)
+
+
+@pytest.mark.usefixtures("quick")
+def test_few_images_are_read_before_they_are_needed():
+    seen: list[int] = []
+    done = 0
+    for batch in features.activations(images(60, seen), None, 1):
+        done += len(batch)
+        time.sleep(0.05)  # whoever reads on does so now
+        assert done <= len(seen) <= done + features.AHEAD * features.BATCH
+    assert done == len(seen) == 60
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("n", [40, 400])
+def test_activations_take_the_memory_of_a_few_batches_however_many_images_there_are(tmp_path, n):
+    with (tmp_path / "activations").open("w+b") as file:
+        stored = ImageFile(file, (1, 1280))
+        tracemalloc.start()
+        try:
+            for batch in features.activations(images(n, []), None, 1):
+                stored.append(batch)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert stored.read(np.array([n - 1]))[0, 0, 0] == (n - 1) % 256
+    # An image of 224 by 224 pixels is 150 kB, and is copied on its way into a batch; 400 are 60 MB.
+    assert peak < 8 * (features.AHEAD + 1) * features.BATCH * 150_528
 
 
 @pytest.mark.usefixtures("quick")

@@ -1,5 +1,7 @@
 """A model of drawn shapes from images to a package."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,14 +9,17 @@ from training.engine.data.cifar10 import DatasetError
 from training.engine.data.class_numbers import unpacked
 from training.engine.data.labelled_images import LabelledImages
 from training.engine.data.preprocessing import make_inputs
+from training.engine.evaluation.report import measure
+from training.engine.inference.calibration import SETS_FROM
 from training.engine.inference.model_file_check import check_model_file
 from training.engine.inference.predictor import Predictor
 from training.engine.inference.verdict import DecisionPolicy
 from training.engine.packaging.smoke_test import try_models
 from training.engine.recipes import RECIPES
 from training.engine.tests.data.synthetic import small_training_data
-from training.engine.tests.transfer.made_up import CLASSES, made_up
+from training.engine.tests.transfer.made_up import CLASSES, drawn, made_up
 from training.engine.transfer import train
+from training.engine.transfer.judge import fit_judge
 
 RECIPE = RECIPES["transfer"]
 
@@ -105,3 +110,55 @@ def test_the_recipe_is_for_own_classes_alone():
     assert RECIPE.own_classes and not any(r.own_classes for n, r in RECIPES.items() if n != "transfer")
     with pytest.raises(ValueError, match=r"transfer\.train"):
         RECIPE.build(small_training_data(), {}, 1)
+
+
+def few(*classes):
+    """Images of two classes; t, v and e are one each for training, validation and test."""
+    names = {"t": "training", "v": "validation", "e": "test"}
+    splits = [names[letter] for letters in classes for letter in letters]
+    labels = np.repeat([0, 1], [len(letters) for letters in classes])
+    ids = [f"image-{number}-{split}" for number, split in enumerate(splits)]
+    return LabelledImages(
+        ("disc", "cross"), ids, labels, np.array(splits), lambda row: drawn(int(labels[row]), row)
+    )
+
+
+@pytest.mark.parametrize(
+    ("classes", "judged"),
+    [
+        (("tttve", "tttve"), {"n": 8, "cross_validated": 6, "validation": 2}),
+        (("tttve", "teeee"), {"n": 5, "cross_validated": 4, "validation": 1}),
+        (("tvvvv", "teeee"), {"n": 6, "cross_validated": 2, "validation": 4}),
+        (("ttttt", "ttttt"), {"n": 10, "cross_validated": 10, "validation": 0}),
+    ],
+    ids=["five each", "one to train on", "one each", "none held out"],
+)
+def test_two_classes_of_five_images_give_a_model_and_figures_with_their_n(classes, judged, tmp_path):
+    images = few(*classes)
+    package = train(images, RECIPE.clean(), features_dir=tmp_path)
+    card = package.card
+    assert (card["measured_by"], card["test"]["n"], package.test["n"]) == ("cross-validation", 10, 10)
+    assert card["judged_on"] == judged
+    assert card["verdicts"]["test"]["n"] == 10
+    trained = int(images.counts("training").sum())
+    assert (card["learning_curve"]["n"], card["held_out"]["n"]) == (trained, 10 - trained)
+    json.dumps(card, allow_nan=False)
+    file = tmp_path / "model.keras"
+    file.write_bytes(package.content)
+    predictor = Predictor(file, DecisionPolicy.from_card(card["judge"]), card["classes"])
+    main = images.image_set("all", images.rows())
+    found = measure(predictor, main, card["preprocessing"], distorted=0, timed=False).figures
+    json.dumps(found, allow_nan=False)
+    rows = found["panels"]["curves"]
+    assert [row["n"] for row in rows] == [5, 5]
+    for row, f1 in zip(rows, found["panels"]["intervals"]["f1"], strict=True):
+        # Five right answers are no proof that all will be.
+        for low, high in (row["auroc_interval"], row["ap_interval"], f1):
+            assert high - low > 0.3
+
+
+def test_sets_say_something_from_so_many_images_on():
+    for n, says in ((SETS_FROM - 1, False), (SETS_FROM, True)):
+        labels = np.arange(n) % 2
+        judge = fit_judge(4.0 * np.eye(2)[labels], labels, np.zeros(n))
+        assert (judge.set_threshold > 0) is says
