@@ -388,7 +388,7 @@ def verdict_facts(card: dict[str, Any]) -> dict[str, list[str]]:
             "Measured: %(share)s of %(n)s test images are wrongly classified as none of the ten."
         )
         % {
-            "goal": percent(card["verdicts"]["false_alarm_goal"], 0),
+            "goal": percent(1 - card["verdicts"]["false_alarm_goal"], 0),
             "share": percent(said["counts"]["unknown"] / said["n"]),
             "n": n,
         }
