@@ -156,13 +156,13 @@ def _store_all(batch: Batch, items: list[BatchItem], worker: str) -> None:
                     BatchItem.objects.held_with(items[0]).extend()
                 if time.monotonic() - looked > LOOK_SECONDS:
                     if queue.claimable().filter(priority=Prediction.Priority.INTERACTIVE).exists():
-                        inference.predict_pending(worker)
+                        work.answer(worker)
                     looked = time.monotonic()
                 with bound_contextvars(request_id=read.item.request_id):
                     work.store(read)
                 if work.unanswered >= TOGETHER:
                     work.commit()
-                    inference.predict_pending(worker)
+                    work.answer(worker)
                     work.unanswered = 0
                 if time.monotonic() - begun > SLICE_SECONDS:
                     work.commit()
@@ -177,7 +177,7 @@ def _store_all(batch: Batch, items: list[BatchItem], worker: str) -> None:
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            metrics.ENTRY_SECONDS.inc(time.monotonic() - begun)
+            metrics.ENTRY_SECONDS.inc(time.monotonic() - begun - work.answering)
 
 
 class _Slice:
@@ -191,6 +191,7 @@ class _Slice:
         # What waits for its rows.
         self.made: dict[BatchItem, Prediction] = {}
         self.unanswered = 0  # photos since the last answers
+        self.answering = 0.0  # seconds that were spent on answers
 
     def read_ahead(self, items: list[BatchItem]) -> Iterator[_Read]:
         """One after the other, in their order; as many as go through the model together are under way."""
@@ -269,6 +270,12 @@ class _Slice:
             remove_new(made[item] for item in made if item not in kept)
             if beyond:  # others were stored meanwhile
                 _refuse(beyond, "quota", QUOTA)
+
+    def answer(self, worker: str) -> None:
+        """Classify what waits, while the next entries are being decoded."""
+        begun = time.monotonic()
+        inference.predict_pending(worker)
+        self.answering += time.monotonic() - begun
 
     def refuse_beyond_quota(self) -> None:
         if self.room <= 0:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 from django.conf import settings
@@ -15,7 +16,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from cifarsite.core import leases
+from cifarsite.core import leases, metrics
 from cifarsite.test import SiteTestCase, answer, image_bytes
 from classifier.images.sandbox import check_isolated
 from classifier.models import Batch, BatchItem, Photo, Prediction
@@ -190,6 +191,23 @@ class Unpacking(BatchTestCase):
         self.assertEqual([stored for stored, _begun in seen], [4, 8, 10])
         self.assertGreaterEqual(seen[0][1], 8)
         self.assertEqual(seen[1][1], 10)
+
+    def test_time_of_answers_is_no_time_of_entries(self) -> None:
+        self.make(photos(6))
+        clock = [0.0]
+
+        def predict(worker: str) -> None:
+            clock[0] += 100
+
+        with (
+            mock.patch.object(batch_worker, "TOGETHER", 2),
+            mock.patch.object(inference, "predict_pending", predict),
+            mock.patch.object(batch_worker, "time", SimpleNamespace(monotonic=lambda: clock[0])),
+            mock.patch.object(batch_worker, "SLICE_SECONDS", 1e6),
+            mock.patch.object(metrics.ENTRY_SECONDS, "inc") as inc,
+        ):
+            batch_worker.unpack_slice("w")
+        inc.assert_called_once_with(0.0)
 
     def test_few_bytes_of_files_are_held_ahead(self) -> None:
         self.make(photos(6))
