@@ -64,7 +64,8 @@ def add_set(name: str, source: Path, project: str = DEFAULT_PROJECT) -> Evaluati
         image = _decoded(file, content)
         images.append(np.asarray(image))
         label = classes[_key(file)]
-        manifest.append({"file": file, "label": label, "width": image.width, "height": image.height})
+        size = {"width": image.width, "height": image.height}
+        manifest.append({"file": file, "label": label, **size, "dhash": signed(difference_hash(image))})
     if not images:
         raise SetRefused(
             _(
@@ -87,8 +88,8 @@ def add_set(name: str, source: Path, project: str = DEFAULT_PROJECT) -> Evaluati
 
 
 def known_to_models(row: EvaluationSet) -> int:
-    """How many of its images look the same as one of the project's own, which models may learn from."""
-    hashes = [signed(difference_hash(Image.fromarray(image))) for image in load_set(row).images]
+    """How many images of a new set look the same as one of its project's, which models may learn from."""
+    hashes = [entry["dhash"] for entry in row.manifest]
     rows = ProjectImage.objects.filter(project=row.project_id)
     known: set[int] = set()
     for first in range(0, len(hashes), 500):

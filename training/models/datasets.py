@@ -66,7 +66,7 @@ class DatasetImage(models.Model):
 class EvaluationSet(models.Model):
     """Labelled images that staff added to measure models on; frozen. See ``training.data.evaluation_sets``.
 
-    ``manifest``: for each image its file's name, label, width, height and sha256, in order.
+    ``manifest``: for each image its file's name, label, width, height and perceptual hash, in order.
     """
 
     project = ProjectKey(

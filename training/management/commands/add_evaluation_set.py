@@ -5,7 +5,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from training.data.evaluation_sets import SetRefused, add_set, known_to_models
-from training.models import DEFAULT_PROJECT, Project
+from training.management.finding import find_project
+from training.models import DEFAULT_PROJECT
 
 
 class Command(BaseCommand):
@@ -19,12 +20,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        project = options["project"]
-        if not Project.objects.filter(pk=project).exists():
-            slugs = ", ".join(Project.objects.values_list("pk", flat=True))
-            raise CommandError(f"There is no project '{project}'; there are: {slugs}.")
         try:
-            added = add_set(options["name"], options["source"], project)
+            added = add_set(options["name"], options["source"], find_project(options["project"]))
         except SetRefused as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
