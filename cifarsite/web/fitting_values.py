@@ -7,7 +7,7 @@ from typing import Any
 from django.core.exceptions import BadRequest
 from django.http import Http404, HttpRequest, QueryDict
 
-from cifarsite.core.middleware import Middleware
+from cifarsite.core.pages import Middleware
 
 PREFIX = "/api/v1/"
 LARGEST = 2**63 - 1

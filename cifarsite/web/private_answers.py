@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
-from cifarsite.core.middleware import Middleware
+from cifarsite.core.pages import Middleware
 
 KEPT_NOWHERE = "private, no-store"
 

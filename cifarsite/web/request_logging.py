@@ -11,7 +11,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
 from cifarsite.core.metrics import REQUEST_SECONDS
-from cifarsite.core.middleware import Middleware
+from cifarsite.core.pages import Middleware
 
 log = structlog.get_logger(__name__)
 

@@ -23,7 +23,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
-from cifarsite.core.middleware import Middleware
+from cifarsite.core.pages import Middleware
 from classifier.models import AuditEntry, User
 
 # The same refusal again within this time adds no line: nobody can fill the log by asking.

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone, translation
 
-from cifarsite.core.middleware import Middleware
+from cifarsite.core.pages import Middleware
 
 
 class AccountLanguageMiddleware(Middleware):

@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.utils.translation import ngettext
 from redis import RedisError
 
-from cifarsite.core.middleware import Middleware
+from cifarsite.core.pages import Middleware
 from cifarsite.core.storage import is_full
 from classifier.accounts.audit import client_address
 from classifier.models import ApiToken, RateCount, User

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.utils.translation import gettext as _
 
-from cifarsite.core.middleware import Middleware
+from cifarsite.core.pages import Middleware
 from classifier.accounts import rate_limits
 
 PREFIX = "/api/v1/"

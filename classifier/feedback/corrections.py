@@ -13,12 +13,12 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from PIL import Image
 
+from cifarsite.core.storage import remove_files
 from classifier.images.crops import input_from_display
 from classifier.images.inputs import read_input
 from classifier.models import NOT_SURE, Consent, Correction, Example, Photo, Prediction, User
 from classifier.models import UNKNOWN as NONE
 from classifier.photos.access import photos_for_review
-from classifier.photos.files import remove_files
 from classifier.photos.labels import in_words
 from training.data import withdrawals
 from training.engine.data.near_duplicates import find_near_duplicate

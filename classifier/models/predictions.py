@@ -6,8 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from cifarsite.core.class_colours import colour_of
 from cifarsite.core.leases import Leased
+from cifarsite.core.pages import colour_of
 from classifier.models.accounts import User
 from classifier.models.labels import UNKNOWN, LabelField, Ranked, class_title
 from classifier.models.photos import Photo, input_path

@@ -16,9 +16,8 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from cifarsite.core.storage import StorageUnavailable
+from cifarsite.core.storage import StorageUnavailable, remove_files
 from classifier.models import Batch, Example, Photo, Prediction
-from classifier.photos.files import remove_files
 from training.models import EvaluationReport, EvaluationSet, ProjectImage, ProjectImport
 from training.projects import removals
 from training.registry import model_store

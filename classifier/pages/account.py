@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from cifarsite.core.request_values import next_page, whole_number
+from cifarsite.core.pages import next_page, whole_number
 from cifarsite.core.webhooks import WebhookRefused
 from classifier.accounts import audit
 from classifier.accounts.middleware import time_zones

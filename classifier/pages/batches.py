@@ -16,8 +16,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from cifarsite.core.pages import STOP_POLLING
-from cifarsite.core.request_values import whole_number
+from cifarsite.core.pages import STOP_POLLING, whole_number
 from classifier.accounts import audit, rate_limits
 from classifier.images.formats import ACCEPT
 from classifier.models import UNKNOWN, Batch, BatchItem, Prediction, User, class_title

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from cifarsite.core.request_values import whole_number
+from cifarsite.core.pages import whole_number
 from classifier.accounts import audit, rate_limits
 from classifier.models import ArchiveUpload
 from classifier.pages.batches import STATUS_OF, SignedInRequest

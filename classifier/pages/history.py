@@ -18,7 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from cifarsite.core.keyset import BadCursor
-from cifarsite.core.request_values import next_page
+from cifarsite.core.pages import next_page
 from classifier.accounts import audit
 from classifier.models import User
 from classifier.pages.batches import SignedInRequest

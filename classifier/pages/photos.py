@@ -17,8 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 from django.views.i18n import set_language
 
-from cifarsite.core.pages import STOP_POLLING
-from cifarsite.core.request_values import next_page
+from cifarsite.core.pages import STOP_POLLING, next_page
 from classifier.accounts import audit, rate_limits
 from classifier.images.errors import ImageRefused
 from classifier.images.formats import ACCEPT, FORMAT_NAMES, limits_by_format

@@ -16,8 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from cifarsite.core.pages import STOP_POLLING
-from cifarsite.core.request_values import next_page
+from cifarsite.core.pages import STOP_POLLING, next_page
 from classifier.accounts import audit
 from classifier.feedback.training_photos import usable
 from classifier.images.formats import ACCEPT

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import requires_csrf_token
 from django.views.defaults import server_error
 
-from cifarsite.core.middleware import Middleware
+from cifarsite.core.pages import Middleware
 from cifarsite.core.storage import StorageUnavailable
 from classifier.api.errors import MOST_FILES, PREFIX, problem_response
 

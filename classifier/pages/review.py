@@ -15,8 +15,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from cifarsite.core.pages import staff_only
-from cifarsite.core.request_values import next_page
+from cifarsite.core.pages import next_page, staff_only
 from cifarsite.core.storage import StorageUnavailable
 from classifier.feedback import corrections, training_photos
 from classifier.models import Photo

@@ -11,8 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from cifarsite.core.pages import staff_only
-from cifarsite.core.request_values import whole_number
+from cifarsite.core.pages import staff_only, whole_number
 from classifier.models import Reclassification, Shadow, class_title
 from classifier.monitoring import reclassification, shadow_deployment
 from classifier.pages.batches import SignedInRequest

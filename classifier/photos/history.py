@@ -12,10 +12,10 @@ from django.utils import timezone
 
 from cifarsite.core import keyset
 from cifarsite.core.keyset import Order, Page, read_time
+from cifarsite.core.storage import remove_files
 from classifier.models import Batch, Example, Photo, Prediction, User
 from classifier.photos import daily_counts
 from classifier.photos import search as names
-from classifier.photos.files import remove_files
 from training.data import withdrawals
 from training.projects import images
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from cifarsite.core.class_colours import colour_of
+from cifarsite.core.pages import colour_of
 from classifier.models import NOT_SURE, UNKNOWN, class_title
 
 # Up to so many classes a page shows all of them; of more, those that matter.

@@ -13,12 +13,12 @@ from django.utils.translation import gettext_lazy as _
 
 from cifarsite.core import leases
 from cifarsite.core.leases import LeasedQuerySet
+from cifarsite.core.storage import remove_files
 from cifarsite.core.wakeups import notify_once, publish
 from classifier.images.crops import Crop, input_from_display, to_store
 from classifier.images.inputs import encode_input
 from classifier.models import Photo, Prediction
 from classifier.photos import daily_counts
-from classifier.photos.files import remove_files
 from training.registry import model_store
 
 if TYPE_CHECKING:

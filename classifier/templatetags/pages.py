@@ -11,8 +11,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from cifarsite.core.class_colours import colour_of
 from cifarsite.core.numbers import decimal
+from cifarsite.core.pages import colour_of
 from classifier.accounts.middleware import time_zones
 from classifier.models import Ranked, class_title
 from classifier.photos.labels import FEW_CLASSES, ROWS_SHOWN, Label, class_labels
@@ -58,7 +58,7 @@ def nav_link(context: dict[str, Any], view: str, icon_name: str, text: str) -> d
 
 @register.inclusion_tag("_bar.html")
 def bar(colour: str, probability: float) -> dict[str, Any]:
-    """A bar in a colour of ``class_colours``; ``probability`` from 0 to 1."""
+    """A bar in a colour of ``colour_of``; ``probability`` from 0 to 1."""
     # Written with a point whatever the language: it is an attribute of the drawing.
     return {"colour": colour, "width": f"{100 * probability:.2f}"}
 

@@ -20,11 +20,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from cifarsite.core import keyset
-from cifarsite.core.storage import is_full
+from cifarsite.core.storage import is_full, remove_files
 from cifarsite.core.wakeups import publish
 from cifarsite.core.webhooks import UNSENT
 from classifier.models import Batch, BatchItem, Prediction, User, WebhookAddress, archive_path
-from classifier.photos.files import remove_files
 from classifier.predictions.queue import wake
 from classifier.uploads.batch_results import RETRYABLE, keep_totals, open_predictions, predictions
 from classifier.uploads.errors import ArchiveRefused, ArchivesFull, StorageFull

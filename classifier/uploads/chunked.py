@@ -19,9 +19,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from cifarsite.core.storage import is_full
+from cifarsite.core.storage import is_full, remove_files
 from classifier.models import ArchivePart, ArchiveUpload, Batch, User
-from classifier.photos.files import remove_files
 from classifier.uploads.batches import create_batch
 from classifier.uploads.errors import ArchiveRefused, StorageFull, UploadRefused
 from classifier.uploads.photos import clean_filename

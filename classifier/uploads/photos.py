@@ -13,13 +13,12 @@ from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
 from cifarsite.core import metrics
-from cifarsite.core.storage import StorageUnavailable, is_full
+from cifarsite.core.storage import StorageUnavailable, is_full, remove_files
 from classifier.images.errors import ImageRefused
 from classifier.images.sandbox import DecoderUnavailable, check_isolated
 from classifier.images.validation import CheckedImage, declared_pixels, limits_from_settings, read_limited
 from classifier.models import Photo, Prediction, User, display_path, input_path, thumbnail_path
 from classifier.photos import daily_counts
-from classifier.photos.files import remove_files
 from classifier.photos.search import note_words
 from classifier.predictions.queue import is_crowded, wake
 from classifier.uploads import admission

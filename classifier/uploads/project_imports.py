@@ -17,11 +17,10 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from cifarsite.core.storage import is_full
+from cifarsite.core.storage import is_full, remove_files
 from cifarsite.core.wakeups import publish
 from classifier.feedback.training_photos import usable
 from classifier.models import Batch, Consent, Photo, User
-from classifier.photos.files import remove_files
 from classifier.uploads.errors import ArchiveRefused, StorageFull
 from classifier.uploads.import_plan import Plan, make_plan, plan_archive
 from classifier.uploads.photos import clean_filename

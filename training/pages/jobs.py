@@ -18,8 +18,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from cifarsite.core.pages import STOP_POLLING, staff_only
-from cifarsite.core.request_values import whole_number
+from cifarsite.core.pages import STOP_POLLING, staff_only, whole_number
 from training import workers
 from training.data import cifar10_copy, project_versions
 from training.engine.data.cifar10 import DatasetError

@@ -14,8 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from cifarsite.core.keyset import BadCursor
-from cifarsite.core.pages import staff_only
-from cifarsite.core.request_values import next_page, whole_number
+from cifarsite.core.pages import next_page, staff_only, whole_number
 from cifarsite.core.storage import StorageUnavailable
 from training.models import Project, ProjectClass, ProjectImage
 from training.pages.visible import carry_out, trainers_only

@@ -16,7 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from cifarsite.core import audit
-from cifarsite.core.request_values import whole_number
+from cifarsite.core.pages import whole_number
 from training.models import DEFAULT_PROJECT, ModelVersion, Project, ProjectClass, TrainingJob
 from training.pages.project_images import tiles
 from training.pages.visible import carry_out, refuse_others, trainers_only

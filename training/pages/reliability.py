@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from cifarsite.core.class_colours import colour_of
+from cifarsite.core.pages import colour_of
 from training.models import DEFAULT_PROJECT, ModelVersion, Project
 from training.projects.access import get_project, visible_projects
 from training.registry import model_store

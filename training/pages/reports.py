@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.cache import patch_cache_control
 from django.views.decorators.http import require_safe
 
-from cifarsite.core.request_values import whole_number
+from cifarsite.core.pages import whole_number
 from training.data.image_sheets import ArtifactMissing, data_sheet, sheet
 from training.evaluation.comparison import NotComparable, compare, joined_names
 from training.evaluation.measured_photos import are_everybodys, may_be_shown, photo_sheet

@@ -13,8 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.utils.translation import gettext as _
 
-from cifarsite.core.pages import View, staff_only
-from cifarsite.core.request_values import next_page
+from cifarsite.core.pages import View, next_page, staff_only
 from training.models import ModelVersion, Project, TrainingJob
 from training.projects.access import get_project, may_train, visible_projects
 from training.projects.refusals import ProjectRefused

@@ -6,7 +6,6 @@ is the folder of a project that was deleted.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,8 @@ from django.core.files.storage import default_storage
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 
-from cifarsite.core.storage import StorageUnavailable
+from cifarsite.core.storage import remove_files
 from training.models import ProjectImage, ProjectImport, RemovedFile
-
-logger = logging.getLogger(__name__)
 
 # So many files are gone before the request that removes them is answered; the sweeper removes the others.
 AT_ONCE = 200
@@ -115,7 +112,7 @@ def _piece(rows: QuerySet[RemovedFile], failed: set[str]) -> int | None:
         else:
             files = [name for name in names if not name.endswith("/")]
             kept = _named(files)
-            gone, tried = _remove(name for name in files if name not in kept)
+            gone, tried = remove_files(name for name in files if name not in kept)
             removed = len(gone)
             gone += kept
         RemovedFile.objects.filter(pk__in=gone).delete()
@@ -135,7 +132,7 @@ def _remove_folder(folder: str) -> tuple[int, bool | None]:
     while piece := [name for _place, name in zip(range(PIECE), files, strict=False)]:
         # Nobody makes a project of this name meanwhile, but a file that an image names stays in any case.
         kept = _named(piece)
-        gone, tried = _remove(name for name in piece if name not in kept)
+        gone, tried = remove_files(name for name in piece if name not in kept)
         removed += len(gone)
         if tried:
             return removed, None
@@ -143,26 +140,6 @@ def _remove_folder(folder: str) -> tuple[int, bool | None]:
             return removed, False
     _remove_empty(folder.rstrip("/"))
     return removed, True
-
-
-def _remove(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """(removed, not removed). Where the store of files is away, the rest is not tried: each would wait."""
-    gone, left = [], []
-    away = False
-    for name in names:
-        try:
-            if not away:
-                default_storage.delete(name)
-                gone.append(name)
-                continue
-        except FileNotFoundError:
-            gone.append(name)
-            continue
-        except OSError as error:
-            away = isinstance(error, StorageUnavailable)
-            logger.warning("%s could not be removed and waits: %s", name, error)
-        left.append(name)
-    return gone, left
 
 
 def _named(names: Collection[str]) -> list[str]:

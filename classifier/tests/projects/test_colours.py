@@ -7,7 +7,7 @@ import re
 import pytest
 from django.conf import settings
 
-from cifarsite.core.class_colours import COLOURS, colour_of
+from cifarsite.core.pages import COLOURS, colour_of
 
 CSS = (settings.BASE_DIR / "static" / "site.css").read_text()
 # Of what carries meaning beside a text (WCAG 2.2, 1.4.11).
