@@ -87,7 +87,8 @@ class GroupedAdminSite(admin.AdminSite):
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         if app_label:
             return super().get_app_list(request, app_label)
-        apps = super().get_app_list(request)
+        # Not super(): each page would translate and sort all tables' names, for an order that is not used.
+        apps = self._build_app_dict(request).values()
         visible = {table["model"]._meta.label: table for app in apps for table in app["models"]}
         groups = []
         for number, (name, labels) in enumerate(GROUPS.items()):

@@ -92,15 +92,23 @@ class Host:
         return json.loads(next(line for line in said.splitlines() if line.startswith("answer "))[7:])
 
     def migrate(self) -> None:
-        """All tables, empty; of SQLite a copy of what is made once a run of the tests."""
-        if self.environment["DATABASE_URL"]:
-            self._make_tables()
+        """All tables, empty: a copy of what is made once a run, or once for each server of PostgreSQL."""
+        if database := self.environment["DATABASE_URL"]:
+            copy_tables(database, self)
         else:
-            self.copy(once("tables", lambda folder: Host(folder)._make_tables()))
+            self.copy(sqlite_tables())
 
-    def _make_tables(self) -> None:
+    def make_tables(self) -> None:
         self.manage("migrate", "--verbosity", "0")
         self.manage("createcachetable")
+
+    def collect_static(self) -> None:
+        """The collected static files: a link to what is collected once a run of the tests."""
+        made = once("static-files", lambda folder: Host(folder)._collect_static())
+        (self.folder / "static").symlink_to(made / "static")
+
+    def _collect_static(self) -> None:
+        self.manage("collectstatic", "--noinput", "--verbosity", "0")
 
     def prepare(self) -> str:
         """Tables, one model, and Alice, who is staff; her token."""
@@ -161,6 +169,22 @@ class Host:
     def destroy(self) -> None:
         for process in list(self.running):
             self.kill(process)
+
+
+def sqlite_tables() -> Path:
+    """A folder with ``db.sqlite3``, all tables in it empty."""
+    return once("tables", lambda folder: Host(folder).make_tables())
+
+
+def copy_tables(database: str, host: Host) -> None:
+    """Make a database of PostgreSQL, empty so far, a copy of the server's ``tables``."""
+    server, _, name = database.rpartition("/")
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = 'tables'").fetchone():
+            connection.execute("CREATE DATABASE tables")
+            Host(host.folder, DATABASE_URL=f"{server}/tables").make_tables()
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE tables".encode())
 
 
 @contextmanager

@@ -13,9 +13,26 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 NUMBER = int(WORKER.removeprefix("gw") or 0)
 
 
+# A file system in memory, where waiting for a disk and deleting cost nothing.
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 8 * 2**30  # that must be free
+
+
+def use_memory() -> None:
+    """Let this process and those that it starts keep temporary files in memory, where there is enough."""
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK):
+        return
+    system = os.statvfs(MEMORY)
+    runs_programs = not system.f_flag & os.ST_NOEXEC
+    if runs_programs and system.f_bavail * system.f_frsize >= MEMORY_BYTES:
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None  # ask for it again
+
+
 def run_folder() -> Path:
     """Made by the first process of the run; those that it starts inherit its name."""
     if "TESTS_FOLDER" not in os.environ:
+        use_memory()
         os.environ["TESTS_FOLDER"] = tempfile.mkdtemp(prefix="cifarsite-tests-")
         atexit.register(shutil.rmtree, os.environ["TESTS_FOLDER"], ignore_errors=True)
     return Path(os.environ["TESTS_FOLDER"])

@@ -70,8 +70,7 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         database = nullcontext("")
     with database as url:
         made = Host(tmp_path_factory.mktemp("site"), DATABASE_URL=url, QUOTA_PHOTOS=5)
-        made.manage("migrate", "--verbosity", "0")
-        made.manage("createcachetable")
+        made.migrate()
         made.shell("from cifarsite.test import make_user; make_user('alice')")
         yield made
         made.destroy()

@@ -74,9 +74,8 @@ def site(tmp_path: Path) -> Iterator[tuple[int, str]]:
     """Where a web server answers as `make run` starts it, and a token."""
     host, port = Host(tmp_path), free_port()
     try:
-        host.manage("migrate", "--verbosity", "0")
-        host.manage("createcachetable")
-        host.manage("collectstatic", "--noinput", "--verbosity", "0")
+        host.migrate()
+        host.collect_static()
         host.shell(
             "from classifier.models import User; User.objects.create_user('lan', 'lan@example.org', 'x')"
         )

@@ -102,7 +102,7 @@ def behind_nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hos
     )
     try:
         (host.folder / "token").write_text(host.prepare())
-        host.manage("collectstatic", "--noinput", "--verbosity", "0")
+        host.collect_static()
         words = ("-m", "gunicorn", "cifarsite.wsgi", "--config", "deploy/gunicorn.conf.py")
         host.python(*words, name="web")
         host.start(*argv, name="nginx")

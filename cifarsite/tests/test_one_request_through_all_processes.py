@@ -27,7 +27,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     )
     try:
         (made.folder / "token").write_text(made.prepare())
-        made.manage("collectstatic", "--noinput", "--verbosity", "0")
+        made.collect_static()
         made.python("-m", "gunicorn", "cifarsite.wsgi", "--config", "deploy/gunicorn.conf.py", name="web")
         made.start_worker("w1")
         wait_until(lambda: accepts(port), "the web server", 90)

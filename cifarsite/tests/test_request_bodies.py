@@ -25,9 +25,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Where a web server answers as `make run` starts it."""
     host, free = Host(tmp_path_factory.mktemp("site")), free_port()
     try:
-        host.manage("migrate", "--verbosity", "0")
-        host.manage("createcachetable")
-        host.manage("collectstatic", "--noinput", "--verbosity", "0")
+        host.migrate()
+        host.collect_static()
         host.start(*supervisor.commands(free)["web"], name="web")
         wait_until(lambda: accepts(free), "the web server", 90)
         yield free

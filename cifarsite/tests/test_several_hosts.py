@@ -121,7 +121,7 @@ class Site:
             self.hosts[name] = Host(self.folder / name, inside=inside, **settings)
         web = self.hosts["web"]
         self.token = web.prepare()
-        web.manage("collectstatic", "--noinput", "--verbosity", "0")
+        web.collect_static()
         web.python("-m", "gunicorn", "cifarsite.wsgi", "--config", "deploy/gunicorn.conf.py", name="web")
         web.python("manage.py", "recover", "--every", "2", name="sweeper")
         for name in ("predict1", "predict2"):

@@ -38,9 +38,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]
     temporary = tmp_path_factory.mktemp("temporary")
     host, port = Host(tmp_path_factory.mktemp("site"), TMPDIR=temporary), free_port()
     try:
-        host.manage("migrate", "--verbosity", "0")
-        host.manage("createcachetable")
-        host.manage("collectstatic", "--noinput", "--verbosity", "0")
+        host.migrate()
+        host.collect_static()
         host.start(*supervisor.commands(port)["web"], name="web")
         wait_until(lambda: accepts(port), "the web server", 90)
         yield port, temporary

@@ -152,7 +152,7 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
 
 
 def test_no_withdrawal_is_lost_beside_a_freeze(host: Host) -> None:
-    host.manage("migrate", "--verbosity", "0")
+    host.migrate()
     found = host.ask(RACE)
     assert len(found) == 6
     assert found == {name: [0, []] for name in found}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cifarsite.test import image_bytes
+from cifarsite.tests.hosts import Host
 from classifier.management.commands import classify as command
 from conftest import ROOT
 from training.engine.data.cifar10 import CLASS_NAMES
@@ -74,7 +75,7 @@ def test_it_answers_in_order_where_there_is_no_database(files: list[str], tmp_pa
 @shipped
 def test_it_answers_a_thousand_files_with_the_version_that_is_asked_for(tmp_path: Path) -> None:
     var = tmp_path / "var"
-    assert manage(var, "migrate", "--verbosity", "0").returncode == 0
+    Host(var).migrate()
     assert manage(var, "install_pretrained").returncode == 0
     source = tmp_path / "photo.jpg"
     source.write_bytes(image_bytes())
@@ -94,7 +95,7 @@ def test_it_answers_a_thousand_files_with_the_version_that_is_asked_for(tmp_path
 
 
 def test_it_does_not_know_other_versions(tmp_path: Path) -> None:
-    assert manage(tmp_path / "var", "migrate", "--verbosity", "0").returncode == 0
+    Host(tmp_path / "var").migrate()
     done = manage(tmp_path / "var", "classify", "--model", "magic", "x.jpg")
     assert done.returncode == 1
     assert "There is no model version 'magic'" in done.stderr
