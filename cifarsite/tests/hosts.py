@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 
+from cifarsite.test import PASSWORD
 from cifarsite.tests.run_folder import once
 from conftest import ROOT, wait_until
 
@@ -174,6 +175,21 @@ class Host:
 def sqlite_tables() -> Path:
     """A folder with ``db.sqlite3``, all tables in it empty."""
     return once("tables", lambda folder: Host(folder).make_tables())
+
+
+def demo_site() -> Path:
+    """A folder with what ``prepare`` and ``demo`` make, and what the demo said in ``said.txt``.
+
+    People's password is ``PASSWORD`` of ``cifarsite.test``.
+    """
+
+    def make(folder: Path) -> None:
+        host = Host(folder, CIFAR10_DIR="", NEIGHBOUR_IMAGES=200)
+        host.migrate()
+        host.manage("prepare")
+        (folder / "said.txt").write_text(host.manage("demo", "--password", PASSWORD))
+
+    return once("demo", make)
 
 
 def copy_tables(database: str, host: Host) -> None:

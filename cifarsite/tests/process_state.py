@@ -5,7 +5,7 @@ from django.utils import timezone, translation
 
 def forget() -> None:
     """Begin as a new process does: the site's language and time zone, nothing known of brokers and models."""
-    from cifarsite.core import wakeups
+    from cifarsite.core import metrics, wakeups
     from classifier.predictions import inference
     from training.data import image_sheets
     from training.evaluation import reports
@@ -18,6 +18,8 @@ def forget() -> None:
     inference._interactive_at = -inference.LATELY_SECONDS
     inference._reported.clear()
     model_store._refused.clear()
+    # Each route and status that was ever answered makes the metrics page longer.
+    metrics.REQUEST_SECONDS.clear()
     # Files and rows by names and numbers that another test gave to others.
     image_sheets._read_array.cache_clear()
     reports._read_answers.cache_clear()

@@ -1,5 +1,6 @@
 """Backup, lose everything, restore: the same people, photos, files and answers."""
 
+import json
 import shutil
 import sqlite3
 import threading
@@ -12,6 +13,7 @@ import psycopg
 import pytest
 
 from cifarsite.tests.hosts import Host, new_database
+from cifarsite.tests.run_folder import once
 from conftest import S3_KEYS, s3_client, wait_until
 
 PHOTOS = """
@@ -70,7 +72,19 @@ def lose_files(host: Host) -> None:
 
 @pytest.fixture
 def on_one_machine(tmp_path: Path) -> Host:
-    return Host(tmp_path / "site")
+    """A site with three answered photos; ``before.json`` in its folder is what ``EVERYTHING`` says of it."""
+    host = Host(tmp_path / "site")
+    host.copy(once("answered", lambda folder: fill(Host(folder))))
+    return host
+
+
+def fill(host: Host) -> None:
+    host.prepare()
+    (host.folder / "before.json").write_text(json.dumps(host.ask(PHOTOS + EVERYTHING)))
+
+
+def before_all(host: Host) -> Any:
+    return json.loads((host.folder / "before.json").read_text())
 
 
 @pytest.fixture
@@ -82,7 +96,9 @@ def in_production(tmp_path: Path, postgres_url: str, s3_server: str) -> Iterator
             **S3_KEYS,
         }
         settings["S3_ENDPOINT_URL"] = s3_server
-        yield Host(tmp_path / "site", **settings)
+        host = Host(tmp_path / "site", **settings)
+        fill(host)
+        yield host
 
 
 @pytest.mark.slow
@@ -91,9 +107,7 @@ def test_what_was_lost_is_back_with_the_same_answers(
     which: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     host: Host = request.getfixturevalue(which)
-    host.prepare()
-    host.shell(PHOTOS)
-    before = host.ask(EVERYTHING)
+    before = before_all(host)
     assert len(before["answers"]) == 3
     assert len(before["files"]) >= 10
     backups = tmp_path / "backups"
@@ -104,8 +118,7 @@ def test_what_was_lost_is_back_with_the_same_answers(
     host.manage("restore", str(backups))
     assert host.ask(EVERYTHING) == before
     # New rows go on behind the old ones.
-    host.shell(PHOTOS)
-    assert len(host.ask(EVERYTHING)["answers"]) == 6
+    assert len(host.ask(PHOTOS + EVERYTHING)["answers"]) == 6
 
 
 @pytest.mark.slow
@@ -114,7 +127,6 @@ def test_a_backup_of_sqlite_is_whole_though_it_is_written_to_all_the_time(
 ) -> None:
     """Two tables that each transaction writes to; what is in one and not in the other was torn apart."""
     host, backups = on_one_machine, tmp_path / "backups"
-    host.prepare()
     file = host.folder / "db.sqlite3"
     with closing(sqlite3.connect(file)) as database:
         database.executescript("CREATE TABLE left_hand (n, text); CREATE TABLE right_hand (n, text);")
@@ -153,8 +165,6 @@ def test_a_backup_of_sqlite_is_whole_though_it_is_written_to_all_the_time(
 @pytest.mark.slow
 def test_a_restore_takes_nothing_away_by_mistake(on_one_machine: Host, tmp_path: Path) -> None:
     host, backups = on_one_machine, tmp_path / "backups"
-    host.prepare()
-    host.shell(PHOTOS)
     host.manage("backup", str(backups))
     assert "is not empty" in host.manage("restore", str(backups), expected=1)
     # A byte of a file and a byte of the dump: told before anything is changed.
@@ -176,8 +186,6 @@ def test_files_are_copied_once_and_what_no_kept_backup_names_goes(
     on_one_machine: Host, tmp_path: Path
 ) -> None:
     host, backups = on_one_machine, tmp_path / "backups"
-    host.prepare()
-    host.shell(PHOTOS)
     host.manage("backup", str(backups))
     gone = next((backups / "files").rglob("display.jpg"))
     host.shell(f"from classifier.models import Photo\nPhoto.objects.get(pk='{gone.parent.name}').delete()")
@@ -192,13 +200,11 @@ def test_files_are_copied_once_and_what_no_kept_backup_names_goes(
 @pytest.mark.slow
 def test_a_damaged_file_is_left_out_of_a_restore_and_listed(on_one_machine: Host, tmp_path: Path) -> None:
     host, backups = on_one_machine, tmp_path / "backups"
-    host.prepare()
-    host.shell(PHOTOS)
     host.manage("backup", str(backups))
     damaged = next((backups / "files").rglob("display.jpg"))
     name = damaged.relative_to(backups / "files")
     damaged.write_bytes(bytes([damaged.read_bytes()[0] ^ 1]) + damaged.read_bytes()[1:])
-    before = host.ask(EVERYTHING)
+    before = before_all(host)
     # One that is in the storage and was damaged there, its size as before, is put back as well.
     stored = next(
         path for path in (host.folder / "media").rglob("display.jpg") if path.parent.name not in str(name)

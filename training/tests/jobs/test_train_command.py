@@ -2,6 +2,7 @@
 
 import re
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,29 @@ def newest(host: Host, table: str) -> int:
     return number
 
 
-def test_it_ends_with_a_model_and_its_figures(host: Host) -> None:
-    said = host.manage("train", "--recipe", "tiny", "--epochs", "2", "--seed", "3")
+WORDS = ("train", "--recipe", "tiny", "--epochs", "2", "--seed", "3")
+
+
+@dataclass
+class Trained:
+    """A run of ``WORDS`` that succeeded: what it said, its job and its model version."""
+
+    said: str
+    job: int
+    version: int
+
+
+@pytest.fixture(scope="module")
+def trained(host: Host) -> Trained:
+    said = host.manage(*WORDS)
+    return Trained(said, newest(host, "training_trainingjob"), newest(host, "training_modelversion"))
+
+
+def test_it_ends_with_a_model_and_its_figures(host: Host, trained: Trained) -> None:
+    said, number, version = trained.said, trained.job, trained.version
     assert "epoch 1/2  loss" in said
     assert "epoch 2/2  loss" in said
     assert "of 10,000" in said
-    number = newest(host, "training_trainingjob")
-    version = newest(host, "training_modelversion")
     assert re.search(rf"Model tiny-\d+ \(id {version}\)", said)
     job = host.job(number)
     assert job["state"] == "succeeded"
@@ -82,9 +99,8 @@ def test_a_wrong_word_is_a_sentence_and_no_job(host: Host, words: list[str], sen
     assert len(host.rows("SELECT id FROM training_trainingjob")) == before
 
 
-def test_what_has_succeeded_is_not_resumed(host: Host) -> None:
-    host.manage("train", "--recipe", "tiny", "--epochs", "1")
-    number = newest(host, "training_trainingjob")
+def test_what_has_succeeded_is_not_resumed(host: Host, trained: Trained) -> None:
+    number = trained.job
     assert "it has no checkpoint to resume from" in host.manage("train", "--resume", str(number), expected=1)
     said = host.manage("train", "--resume", str(number), "--epochs", "9", expected=1)
     assert "continues with its own recipe, data and parameters" in said
@@ -101,15 +117,14 @@ def test_data_that_is_not_cifar10_is_a_sentence(host: Host, tmp_path: Path) -> N
     assert "CIFAR10_DIR" in said
 
 
-def test_without_a_gpu_the_same_request_gives_the_same_file(host: Host) -> None:
-    words = ("train", "--recipe", "tiny", "--epochs", "2", "--seed", "41")
-    first, second = (host.manage(*words) for _ in range(2))
-    assert "op determinism: True" in first
-    hashes = [next(line for line in said.splitlines() if "sha256" in line) for said in (first, second)]
+def test_without_a_gpu_the_same_request_gives_the_same_file(host: Host, trained: Trained) -> None:
+    again = host.manage(*WORDS)
+    assert "op determinism: True" in again
+    hashes = [next(line for line in said.splitlines() if "sha256" in line) for said in (trained.said, again)]
     assert hashes[0] == hashes[1]
     # One file is one model, and the second job says which one it gave again.
     job = newest(host, "training_trainingjob")
-    assert (len(host.models(job - 1)), len(host.models(job))) == (1, 0)
+    assert (len(host.models(trained.job)), len(host.models(job))) == (1, 0)
     assert host.events(job)[-1] == "same model"
     made = f"print('made', TrainingJob.objects.get(pk={job}).made().get().job_id)"
-    assert f"made {job - 1}" in host.shell(made)
+    assert f"made {trained.job}" in host.shell(made)
