@@ -16,7 +16,6 @@ from typing import Any
 
 import psycopg
 
-from cifarsite.test import PASSWORD
 from cifarsite.tests.run_folder import once
 from conftest import ROOT, wait_until
 
@@ -182,6 +181,8 @@ def demo_site() -> Path:
 
     People's password is ``PASSWORD`` of ``cifarsite.test``.
     """
+
+    from cifarsite.test import PASSWORD  # needs Django, which is not there yet where hosts are imported
 
     def make(folder: Path) -> None:
         host = Host(folder, CIFAR10_DIR="", NEIGHBOUR_IMAGES=200)
