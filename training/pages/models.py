@@ -34,7 +34,7 @@ from training.registry.promotion import PromotionRefused, promote, roll_back
 from training.registry.promotion_gate import examine
 from training.reports.fine_tuning import fine_tuning
 from training.reports.photo_sets import are_mixed
-from training.reports.reliability_narrative import trust_context
+from training.reports.trust import trust_context
 
 MODELS_A_PAGE = 25
 PROMOTION_HISTORY_LINES = 20

@@ -15,7 +15,8 @@ from training.projects.access import get_project, visible_projects
 from training.registry import model_store
 from training.reports.figures import chart
 from training.reports.narrative import class_title
-from training.reports.reliability_narrative import trust_context, verdict_facts
+from training.reports.trust import trust_context
+from training.reports.verdict_facts import verdict_facts
 
 # Made up, to show what each verdict looks like: probabilities of the likeliest three, or of two classes.
 SHARES = {

@@ -29,8 +29,8 @@ from training.pages.reports import need_report
 from training.reports.class_tables import matrix
 from training.reports.figures import CHART_NAMES, chart, embedding_map, images_of
 from training.reports.narrative import common_confusions, confusion_sentence, sentences
-from training.reports.reliability_narrative import trust_context
 from training.reports.svg_charts import Chart, Map
+from training.reports.trust import trust_context
 
 Response = TypeVar("Response", bound=HttpResponseBase)
 # What fits in a line below a chart of 440 pixels.

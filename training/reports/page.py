@@ -20,17 +20,17 @@ from training.reports.class_tables import class_table, columns, folded_note, mat
 from training.reports.figure_rows import headline, slice_rows, source_rows
 from training.reports.figures import chart, embedding_map, images_of
 from training.reports.image_tiles import data_context, examples, shots
+from training.reports.model_change import change
 from training.reports.narrative import (
     KINDS,
     SLICES,
     advice,
-    change,
     common_confusions,
     confusion_sentence,
     sentences,
     set_name,
 )
-from training.reports.reliability_narrative import trust_context
+from training.reports.trust import trust_context
 
 Context = dict[str, Any]
 # The address of the page that shows every part.

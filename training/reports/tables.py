@@ -13,7 +13,7 @@ from training.evaluation.comparison import changed_rows, joined_names
 from training.models import EvaluationReport
 from training.reports.class_tables import SHADES, shown_classes
 from training.reports.image_tiles import shots
-from training.reports.narrative import change, p_value
+from training.reports.model_change import change, p_value
 from training.reports.photo_sets import photos_compared
 
 SHOWN = 40

@@ -32,7 +32,8 @@ from training.engine.inference.predictor import Predictor
 from training.engine.inference.verdict import DecisionPolicy
 from training.evaluation import reliability
 from training.registry import pretrained
-from training.reports.reliability_narrative import auroc_lower, gap_sentences, good_for, not_for
+from training.reports.reliability_narrative import gap_sentences
+from training.reports.trust import auroc_lower, good_for, not_for
 from training.tests.evaluation.report_case import ReportTestCase
 
 

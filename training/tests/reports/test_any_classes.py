@@ -23,9 +23,10 @@ from training.reports import narrative
 from training.reports.class_tables import folded_note, matrix, shown_classes
 from training.reports.figures import CHART_NAMES, chart
 from training.reports.page import parts_of
-from training.reports.reliability_narrative import good_for, not_for, trust_context, verdict_facts
 from training.reports.svg_charts import Chart
 from training.reports.tables import comparison_context
+from training.reports.trust import good_for, not_for, trust_context
+from training.reports.verdict_facts import verdict_facts
 from training.tests.test_api_training import make_model
 
 N = 400
