@@ -18,23 +18,33 @@ MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 8 * 2**30  # that must be free
 
 
-def use_memory() -> None:
-    """Let this process and those that it starts keep temporary files in memory, where there is enough."""
-    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK):
-        return
-    system = os.statvfs(MEMORY)
-    runs_programs = not system.f_flag & os.ST_NOEXEC
-    if runs_programs and system.f_bavail * system.f_frsize >= MEMORY_BYTES:
-        os.environ["TMPDIR"] = str(MEMORY)
-        tempfile.tempdir = None  # ask for it again
+def fastest_folder() -> str:
+    """Where temporary files lie: in memory, where there is enough of it, unless TMPDIR says otherwise."""
+    if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK):
+        system = os.statvfs(MEMORY)
+        runs_programs = not system.f_flag & os.ST_NOEXEC
+        if runs_programs and system.f_bavail * system.f_frsize >= MEMORY_BYTES:
+            return str(MEMORY)
+    return tempfile.gettempdir()
 
 
 def run_folder() -> Path:
-    """Made by the first process of the run; those that it starts inherit its name."""
+    """Made by the first process of the run; those that it starts inherit its name.
+
+    All temporary files lie in it, also what killed processes leave; only files of tests that failed stay.
+    """
     if "TESTS_FOLDER" not in os.environ:
-        use_memory()
-        os.environ["TESTS_FOLDER"] = tempfile.mkdtemp(prefix="cifarsite-tests-")
-        atexit.register(shutil.rmtree, os.environ["TESTS_FOLDER"], ignore_errors=True)
+        place = fastest_folder()
+        folder = Path(tempfile.mkdtemp(prefix="cifarsite-tests-", dir=place))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        folder.chmod(0o755)  # PostgreSQL, which runs as somebody else, passes through
+        (folder / "tmp").mkdir()
+        os.environ |= {
+            "TESTS_FOLDER": str(folder),
+            "TMPDIR": str(folder / "tmp"),
+            "PYTEST_DEBUG_TEMPROOT": place,
+        }
+        tempfile.tempdir = None  # so that Python looks for it again
     return Path(os.environ["TESTS_FOLDER"])
 
 
