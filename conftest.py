@@ -311,25 +311,6 @@ def postgres_url() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def django_db_keepdb() -> bool:
-    """The tables are there already, and the folder goes at the end."""
-    from django.conf import settings
-
-    return bool(settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"))
-
-
-@pytest.fixture(scope="session")
-def django_db_modify_db_settings(django_db_keepdb: bool) -> None:
-    """Begin with a copy of the tables that are made once a run."""
-    from django.conf import settings
-
-    from cifarsite.tests.hosts import sqlite_tables
-
-    if django_db_keepdb:
-        shutil.copy(sqlite_tables() / "db.sqlite3", settings.DATABASES["default"]["TEST"]["NAME"])
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _tables_can_be_emptied_between_tests() -> Iterator[None]:
     """Tests that commit have all tables emptied behind them, the append-only ones and the cache's too."""
