@@ -28,6 +28,7 @@ def request(host: Host, slug: str) -> int:
     return int(next(line for line in said.splitlines() if line.startswith("job ")).split()[1])
 
 
+@pytest.mark.slow
 def test_the_command_trains_a_project_and_its_model_goes_live_in_it_alone(
     host: Host, tmp_path: Path, measured: Callable[[str], None]
 ) -> None:
