@@ -96,7 +96,7 @@ class Host:
         if database := self.environment["DATABASE_URL"]:
             copy_tables(database, self)
         else:
-            self.copy(sqlite_tables())
+            self.copy(once("tables", lambda folder: Host(folder).make_tables()))
 
     def make_tables(self) -> None:
         self.manage("migrate", "--verbosity", "0")
@@ -104,11 +104,9 @@ class Host:
 
     def collect_static(self) -> None:
         """The collected static files: a link to what is collected once a run of the tests."""
-        made = once("static-files", lambda folder: Host(folder)._collect_static())
+        words = ("collectstatic", "--noinput", "--verbosity", "0")
+        made = once("static-files", lambda folder: Host(folder).manage(*words))
         (self.folder / "static").symlink_to(made / "static")
-
-    def _collect_static(self) -> None:
-        self.manage("collectstatic", "--noinput", "--verbosity", "0")
 
     def prepare(self) -> str:
         """Tables, one model, and Alice, who is staff; her token."""
@@ -169,11 +167,6 @@ class Host:
     def destroy(self) -> None:
         for process in list(self.running):
             self.kill(process)
-
-
-def sqlite_tables() -> Path:
-    """A folder with ``db.sqlite3``, all tables in it empty."""
-    return once("tables", lambda folder: Host(folder).make_tables())
 
 
 def demo_site() -> Path:

@@ -16,13 +16,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, expect
 
-from cifarsite.test import image_bytes
+from cifarsite.test import PASSWORD, image_bytes
 from cifarsite.tests.hosts import Host
 from conftest import ROOT, accepts, free_port, wait_until
 
 pytestmark = pytest.mark.needs_browser
 
-PASSWORD = "correct-horse-battery"
 SCREENSHOTS = ROOT / "screenshots"
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")

@@ -18,9 +18,9 @@ from django.urls import Resolver404, resolve
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from cifarsite.test import PASSWORD
 from cifarsite.tests.hosts import demo_site
 from classifier.tests.pages.test_browser import (
-    PASSWORD,
     SCREENSHOTS,
     THEMES,
     WIDTHS,
