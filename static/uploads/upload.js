@@ -140,11 +140,14 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   for (const [button, input] of [["choose", chooser], ["take", camera]]) {
-    document.getElementById(button).addEventListener("click", () => input.click());
-    input.addEventListener("change", () => {
+    const take = () => {
       add([...input.files]);
       input.value = "";
-    });
+    };
+    document.getElementById(button).addEventListener("click", () => input.click());
+    input.addEventListener("change", take);
+    // On a slow connection a file may be chosen before this script has come.
+    if (input.files.length) take();
   }
   form.addEventListener("submit", (event) => event.preventDefault());
 

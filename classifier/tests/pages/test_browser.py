@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, expect
+from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, Route, expect
 
 from cifarsite.test import PASSWORD, image_bytes
 from cifarsite.tests.hosts import Host
@@ -168,6 +168,22 @@ def test_a_stranger_signs_up_uploads_and_finds_the_answer_in_the_history(
     page.get_by_role("button", name="Undo").click()
     expect(page.locator(".tile")).to_have_count(1)
     assert faults == []
+    context.close()
+
+
+def test_a_file_that_is_chosen_before_the_script_has_come_is_uploaded(
+    site: Site, browser: Browser, person: Any
+) -> None:
+    context = browser.new_context(base_url=site.url, storage_state=person)
+    page = context.new_page()
+    held: list[Route] = []
+    page.route("**/uploads/upload*.js", lambda route: held.append(route))
+    page.goto("/", wait_until="commit")
+    page.set_input_files("#file", [photo("early.jpg", "olive")])
+    wait_until(lambda: page.evaluate("1") and held, "the script to be asked for")
+    assert page.locator(".upload-item").count() == 0
+    held[0].continue_()
+    expect(page.locator(".upload-list .bars")).to_have_count(1, timeout=120_000)
     context.close()
 
 
