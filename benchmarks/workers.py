@@ -45,7 +45,7 @@ import io
 from django.core.files.base import ContentFile
 from django.utils import timezone
 from PIL import Image
-from classifier.images.validation import encode_input
+from classifier.images.inputs import encode_input
 from classifier.models import Photo, Prediction, User
 from training.engine.data.preprocessing import find_version
 from training.registry.model_store import live_preprocessing
