@@ -25,7 +25,11 @@ from cifarsite.bootstrap import end_with_parent, refuse_taken_port, stop, wanted
 
 ROOT = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("VAR_DIR") or ROOT / "var").resolve()
+# Names the pipe that ends when `manage.py prepare` has succeeded.
+PREPARED = "CIFARSITE_PREPARED"
 LONGEST_PAUSE = 30
+# On two cores their start would delay the first answer.
+LATER, LATER_SECONDS = ("train", "sweeper"), 8
 # What lived this many seconds was well: the pause before its next start is a short one again.
 WELL_AFTER = 60
 
@@ -67,7 +71,7 @@ class Child:
     name: str
     argv: list[str]
     process: "subprocess.Popen[bytes] | None" = None
-    unfinished_line: bytes = b""
+    unsaid: bytes = b""
     started: float = 0.0
     starts_at: float = 0.0
     pause: float = 0.5
@@ -82,11 +86,19 @@ class Supervisor:
         self.parent = os.getppid()
         self.children = [Child(name, argv) for name, argv in commands(port).items()]
         self.groups: list[int] = []
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "2"}  # TensorFlow's greetings are not warnings
-        self.environment = {**quiet, **os.environ, guard.MARK: self.run, "PYTHONUNBUFFERED": "1"}
+        self.is_preparing = False
         self.stop_requests = 0
         self.last_request = 0.0
         self.to_guard = guard.start_guard(self.run)
+        # Made after the guard, which would hold it open.
+        self.prepared, self.to_prepared = os.pipe()
+        self.environment = {
+            "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow's greetings are not warnings
+            **os.environ,
+            guard.MARK: self.run,
+            PREPARED: str(self.prepared),
+            "PYTHONUNBUFFERED": "1",
+        }
         self.selector = selectors.DefaultSelector()
         waking, woken = os.pipe()
         os.set_blocking(waking, False)
@@ -115,6 +127,7 @@ class Supervisor:
             stderr=subprocess.STDOUT if output else None,
             start_new_session=True,
             preexec_fn=end_with_parent,
+            pass_fds=[self.prepared],
         )
         self.groups.append(process.pid)
         self.tell_guard(f"+{process.pid}")
@@ -169,36 +182,50 @@ class Supervisor:
         if not data:
             self.selector.unregister(pipe)
             os.close(pipe)
-        *lines, child.unfinished_line = (child.unfinished_line + data).split(b"\n")
-        if child.unfinished_line and (not data or len(child.unfinished_line) > 65536):
-            lines, child.unfinished_line = [*lines, child.unfinished_line], b""
+        child.unsaid += data
+        if not self.is_preparing:
+            self.tell(child, over=not data)
+
+    def tell(self, child: Child, over: bool) -> None:
+        *lines, child.unsaid = child.unsaid.split(b"\n")
+        if child.unsaid and (over or len(child.unsaid) > 65536):
+            lines, child.unsaid = [*lines, child.unsaid], b""
         for line in filter(bytes.strip, lines):
             say(f"{child.name:<8}| {line.decode(errors='replace')}")
 
     def prepare(self) -> int:
-        """Bring database, files, model and first admin up to date; returns the exit status."""
+        """Bring database, files, model and first admin up to date; returns the exit status.
+
+        The web server loads beside it and listens when it has succeeded, see ``cifarsite.wsgi``; what
+        it complains of meanwhile is told only then, since a preparation that fails says it better.
+        """
+        self.is_preparing, web = True, self.children[0]
         process = self.start([sys.executable, "manage.py", "prepare"], None)
+        self.launch(web)
         while process.poll() is None:
             self.wait(1)
             if self.stop_requests:
                 process.terminate()
         self.forget(process)
+        if process.returncode == 0:
+            os.close(self.to_prepared)
+            self.is_preparing = False
+            self.tell(web, over=False)
+        elif web.process:
+            web.process.kill()
+            web.process.wait()
         return process.returncode
 
     def serve(self) -> None:
-        web, *workers = self.children
-        self.launch(web)
+        now = time.monotonic()
+        for child in self.children:
+            if child.process is None:
+                child.starts_at = now + (LATER_SECONDS if child.name in LATER else 0)
         announced = False
-        deadline = time.monotonic() + 20
         while not self.stop_requests:
             if not announced and answers(self.port):
                 announced = True
                 say(f"\n    The site is at http://localhost:{self.port}/ (Ctrl-C ends it)\n")
-            # The page first: on two cores the workers' start would delay it.
-            if workers and (announced or time.monotonic() > deadline):
-                for worker in workers:
-                    self.launch(worker)
-                workers = []
             for child in self.children:
                 self.look_after(child)
             self.wait(1 if announced else 0.05)

@@ -1,7 +1,10 @@
 """What the benchmarks of archives, workers, training and growth rest on."""
 
+import ast
+import importlib
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +70,15 @@ def test_a_sites_processes_are_told_apart_by_their_command_lines() -> None:
         for place, _kind in reversed(list(spending.kinds(process.pid))):
             os.kill(int(place.name), 9)
         process.wait()
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
+def test_what_a_benchmark_hands_to_another_process_can_be_imported(module: str) -> None:
+    """Types are not checked in strings."""
+    tree = ast.parse((ROOT / "benchmarks" / f"{module}.py").read_text())
+    text = "\n".join(str(node.value) for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    for line in re.findall(r"^from (?:cifarsite|classifier|training)\b.* import .+$", text, re.M):
+        (statement,) = ast.parse(line).body
+        assert isinstance(statement, ast.ImportFrom)
+        found = importlib.import_module(str(statement.module))
+        assert [alias.name for alias in statement.names if not hasattr(found, alias.name)] == [], line

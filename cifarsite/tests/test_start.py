@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.error
@@ -17,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from cifarsite import bootstrap
-from conftest import ROOT, free_port, wait_until
+from cifarsite.tests.hosts import Host
+from conftest import ROOT, accepts, free_port, wait_until
 
 # An index that nobody answers for: whatever asks it has asked the network.
 NO_NETWORK = {
@@ -161,6 +163,21 @@ def test_it_starts_twice_and_shows_the_admin_once(folder: Path, sites: list[Site
     assert "Installing" not in second.said()
     assert "password" not in second.said()
     assert "migrations applied" not in second.said()
+
+
+def test_the_web_server_waits_for_the_preparation(tmp_path: Path, sites: list[Site]) -> None:
+    Host(tmp_path / "var").migrate()
+    other = sqlite3.connect(tmp_path / "var" / "db.sqlite3", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    site = Site(tmp_path)
+    sites.append(site)
+    wait_until(lambda: len(site.processes("gunicorn")) == 1, "the web server", 60)
+    (server,) = site.processes("gunicorn")
+    wait_until(lambda: "pipe" in Path(f"/proc/{server}/wchan").read_text(), "its wait", 60)
+    assert not accepts(site.port)
+    other.execute("COMMIT")
+    site.wait_for("The site is at")
+    assert site.get("/")[0] == 200
 
 
 @pytest.mark.slow
