@@ -42,9 +42,6 @@ SHOWN = 24
 MOST_CURVES, FEW_CURVES = 20, 10
 # Classes with an example each.
 MOST_EXAMPLES = 20
-SMALL_SIDE = 64
-# Images of a larger side that are timed together: 256 would take a processor 15 seconds.
-LARGE_BATCH = 32
 
 CENTRED_AT_ONCE = 16_384
 
@@ -288,7 +285,7 @@ def speed(predictor: Predictor, repeats: int = 15) -> dict[str, Any]:
     """Seconds of one image's forward pass: the median and the range of the middle half, of ``n``
     repeats; images a second in batches of ``batch``; and on which machine."""
     predictor.warm_up()
-    batch = 256 if max(predictor.input_shape) <= SMALL_SIDE else LARGE_BATCH
+    batch = predictor.batch_sizes[-1]
     one, many = (np.zeros((n, *predictor.input_shape), np.uint8) for n in (1, batch))
     predictor.forward(many)
     times = []

@@ -9,7 +9,7 @@ from training.engine.inference.verdict import DecisionPolicy
 class Answering(Predictor):
     """Stands for a model: logits that favour the right class, features, a judge that changes nothing."""
 
-    input_shape = (8, 8, 3)
+    input_shape, batch_sizes = (8, 8, 3), (1, 256)
 
     def __init__(self, classes):
         self.classes, self.judge = classes, DecisionPolicy()
