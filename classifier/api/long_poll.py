@@ -70,11 +70,12 @@ def _look_for_all(mine: _Wait, end: float) -> None:
             still_open = _open(photo for wait in waits for photo in wait.photos)
             looked = time.monotonic()
             with _lock:
-                for wait in waits:
-                    if wait.photos.isdisjoint(still_open):
-                        wait.all_in = True
-                        _waits.discard(wait)
-                _found.notify_all()
+                answered = [wait for wait in waits if wait.photos.isdisjoint(still_open)]
+                for wait in answered:
+                    wait.all_in = True
+                    _waits.discard(wait)
+                if answered:
+                    _found.notify_all()
                 if mine.all_in:
                     return
                 # Whoever comes meanwhile makes it shorter.
