@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 MARK = "CIFARSITE_RUN"
+# Names the pipe that ends when `manage.py prepare` has succeeded.
+PREPARED = "CIFARSITE_PREPARED"
 HAS_PROC = Path("/proc/self/environ").exists()
 # A training run needs some of this to write its checkpoint.
 SECONDS_TO_FINISH = 15

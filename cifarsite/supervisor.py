@@ -25,8 +25,6 @@ from cifarsite.bootstrap import end_with_parent, refuse_taken_port, stop, wanted
 
 ROOT = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("VAR_DIR") or ROOT / "var").resolve()
-# Names the pipe that ends when `manage.py prepare` has succeeded.
-PREPARED = "CIFARSITE_PREPARED"
 LONGEST_PAUSE = 30
 # On two cores their start would delay the first answer.
 LATER, LATER_SECONDS = ("train", "sweeper"), 8
@@ -96,7 +94,7 @@ class Supervisor:
             "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow's greetings are not warnings
             **os.environ,
             guard.MARK: self.run,
-            PREPARED: str(self.prepared),
+            guard.PREPARED: str(self.prepared),
             "PYTHONUNBUFFERED": "1",
         }
         self.selector = selectors.DefaultSelector()

@@ -6,7 +6,7 @@ import django
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
-from cifarsite.supervisor import PREPARED
+from cifarsite.guard import PREPARED
 from cifarsite.web.request_bodies import ReadToTheEnd, WithLength
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cifarsite.settings")
