@@ -37,7 +37,9 @@ MOST_WEB_MB, MOST_WORKER = 150, 1.2
 CLIENTS = 4
 # As classifier.predictions.inference and training.engine.inference.predictor have them; this process
 # does not load those.
-LATELY_SECONDS, BATCH_SIZES = 31, (1, 2, 4, 8, 16, 32, 64, 128, 256)
+LATELY_SECONDS = 31
+# Those of a processor for images of 224x224; a larger batch is run in parts.
+BATCH_SIZES = (1, 2, 4, 8, 16)
 PAGES = ("/", "/history/", "/batches/", "/models/", "/account/")
 
 
@@ -81,7 +83,10 @@ def batches(log: Path) -> Counter[int]:
         raise SystemExit(f"The site's log {log} has no line of an answered photo.")
     times: Counter[int] = Counter()
     for size, lines in Counter(map(int, answered)).items():
-        times[next(s for s in BATCH_SIZES if s >= size)] += -(-lines // size)
+        runs, (whole, rest) = -(-lines // size), divmod(size, BATCH_SIZES[-1])
+        times[BATCH_SIZES[-1]] += runs * whole
+        if rest:
+            times[next(s for s in BATCH_SIZES if s >= rest)] += runs
     return times
 
 
