@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
 from playwright.sync_api import BrowserContext, FilePayload, Page, Route, expect
 
 from cifarsite.test import answer, image_bytes, make_user
+from cifarsite.tests.accessibility import violations
 from classifier.feedback.corrections import correct, set_consent
 from classifier.models import Batch, Correction, Example, Photo, User
 from classifier.tests.uploads.archives import photos, zipped
@@ -55,15 +55,10 @@ def answered(owner: User, label: str = "cat") -> Photo:
     return photo
 
 
-def accessible(page: Page) -> None:
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-
-
 def test_many_photos_are_packed_by_the_browser(signed_in: Page, live_server: Any) -> None:
     page = signed_in
     page.goto(live_server.url + reverse("classifier:batches"))
-    accessible(page)
+    assert violations(page) == []
     names = ["a.jpg", "ảnh mèo.jpg", "third.png"]
     files: list[FilePayload] = [
         {"name": name, "mimeType": "image/jpeg", "buffer": image_bytes(size=(64 + n, 48))}
@@ -94,7 +89,7 @@ def test_a_zip_that_is_none_is_told_and_the_page_follows_a_batch(
     page.get_by_role("button", name="Upload", exact=True).click()
     page.wait_for_url("**/batches/*-*/")
     expect(page.get_by_text("worker", exact=False).first).to_be_visible()
-    accessible(page)
+    assert violations(page) == []
     batch = Batch.objects.get()
     while batch_worker.unpack_slice("w"):
         continue
@@ -106,7 +101,7 @@ def test_a_zip_that_is_none_is_told_and_the_page_follows_a_batch(
     tile.press("6")
     expect(page.locator(".tile-correct.is-other")).to_have_count(1)
     assert Correction.objects.get().label == "dog"
-    accessible(page)
+    assert violations(page) == []
 
 
 def test_an_upload_goes_on_after_a_lost_connection_and_after_a_reload(
@@ -163,7 +158,7 @@ def test_all_that_match_are_deleted_from_the_first_page(
         answered(alice)
     answered(alice, "dog")
     page.goto(live_server.url + "/history/?label=cat")
-    accessible(page)
+    assert violations(page) == []
     page.get_by_label("All matching photos, on every page").check()
     expect(page.get_by_role("button", name="Delete")).to_contain_text("all")
     page.get_by_role("button", name="Delete").click()
@@ -173,7 +168,7 @@ def test_all_that_match_are_deleted_from_the_first_page(
     page.goto(live_server.url + "/history/")
     page.get_by_role("link", name="Calendar").click()
     expect(page.locator(".calendar .level-4")).to_have_count(1)
-    accessible(page)
+    assert violations(page) == []
     page.locator(".calendar .level-4 a").click()
     expect(page.locator(".tile")).to_have_count(24)
 
@@ -187,14 +182,14 @@ def test_keys_correct_on_the_result_page_and_in_the_history(
     page.keyboard.press("6")
     expect(page.get_by_role("heading", name="Your correction: dog")).to_be_visible()
     expect(page.get_by_text("May the site use the photos that you correct")).to_be_visible()
-    accessible(page)
+    assert violations(page) == []
     page.keyboard.press("r")
     expect(page.get_by_role("heading", name="Your correction: cat")).to_be_visible()
     page.goto(live_server.url + "/history/")
     page.locator(".tile-correct select").select_option("unknown")
     expect(page.locator(".tile-correct.is-other")).to_have_count(1)
     assert Correction.objects.get().label == "unknown"
-    accessible(page)
+    assert violations(page) == []
 
 
 def test_a_reviewer_works_with_the_keyboard(
@@ -206,7 +201,7 @@ def test_a_reviewer_works_with_the_keyboard(
         correct(answered(alice), alice, "dog")
     sign_in(context, live_server, client, make_user("charlie", is_staff=True))
     page.goto(live_server.url + reverse("classifier:review"))
-    accessible(page)
+    assert violations(page) == []
     for key, text in (
         ("a", "1 photo needs a review"),
         ("z", "2 photos need a review"),
@@ -217,4 +212,4 @@ def test_a_reviewer_works_with_the_keyboard(
         expect(page.get_by_text(text)).to_be_visible()
     assert Example.objects.get().label == "deer"
     page.goto(live_server.url + reverse("classifier:datasets"))
-    accessible(page)
+    assert violations(page) == []

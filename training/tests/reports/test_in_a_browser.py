@@ -4,12 +4,12 @@ import re
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
 from playwright.sync_api import Page, expect
 
 from cifarsite.test import make_user
+from cifarsite.tests.accessibility import violations
 from training.data import image_sheets
 from training.engine.data.image_set import ImageSet
 from training.evaluation import pretrained_reports
@@ -44,11 +44,6 @@ def sign_in(page: Page, url: str) -> None:
     page.context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": url}])
 
 
-def violations(page: Page) -> list[str]:
-    found = Axe().run(page, options={"runOnly": RULES}).response["violations"]
-    return [f"{rule['id']}: {rule['nodes'][0]['html'][:200]}" for rule in found]
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_report_comparison_and_images_are_accessible(
     page: Page, live_server: Any, champion: ModelVersion, theme: Any
@@ -60,7 +55,7 @@ def test_report_comparison_and_images_are_accessible(
     for path in (*parts, f"compare/{other.pk}/", "report/images/?outcome=wrong", "report/images/3/"):
         page.goto(f"{start}/{path}")
         expect(page.locator("h1")).to_be_visible()
-        assert violations(page) == [], path
+        assert violations(page, runOnly=RULES) == [], path
 
 
 def test_a_chart_is_read_with_the_arrow_keys(page: Page, live_server: Any, champion: ModelVersion) -> None:
