@@ -28,15 +28,16 @@ from classifier.api.application import api
 from conftest import ROOT
 
 HUGE = str(2**63)
-# On SQLite those that it refuses: numbers of more than 64 bits. PostgreSQL refuses zero bytes too, and what
-# Python makes of the others does not depend on the database.
-ON_POSTGRES = os.environ.get("DATABASE_URL", "").startswith("postgres")
-VALUES: tuple[str, ...] = (HUGE, f"-{HUGE}9")
-if ON_POSTGRES:
-    VALUES += ("a\0b", "0001-01-01", "9" * 5_000, "nan", "x" * 5_000, "abc")
+# On SQLite the one that it refuses: a number of more than 64 bits. PostgreSQL refuses zero bytes too, and
+# what Python makes of the others does not depend on the database.
+VALUES: tuple[str, ...] = (HUGE,)
 IN_JSON = (2**63, -(2**70), 1.5, None, "a\0b", "x" * 5_000, ["\0"], {"\0": "\0"})
-IDS = (HUGE, "9" * 5_000, "a\0b", "x" * 5_000)
-IN_LISTS = (HUGE, f"-{HUGE}9", "99999-01-01")
+IDS: tuple[str, ...] = (HUGE,)
+IN_LISTS: tuple[str, ...] = (HUGE,)
+if os.environ.get("DATABASE_URL", "").startswith("postgres"):
+    VALUES += (f"-{HUGE}9", "a\0b", "0001-01-01", "9" * 5_000, "nan", "x" * 5_000)
+    IDS += ("9" * 5_000, "a\0b", "x" * 5_000)
+    IN_LISTS += (f"-{HUGE}9", "99999-01-01")
 ENOUGH = 40  # names of one page
 PARTS = re.compile(r"\(\?P<(\w+)>|<(?:\w+:)?(\w+)>")
 

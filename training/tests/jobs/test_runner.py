@@ -167,11 +167,11 @@ def test_a_killed_worker_takes_its_run_along_and_another_goes_on(host: Host, wor
     wait_until(lambda: not host.training_processes(job), "the end of the process", 10)
     assert host.job(job)["state"] == "running"
     host.start_worker("another")
-
-    def is_over() -> bool:
-        host.manage("recover")
-        return bool(host.job(job)["state"] == "succeeded")
-
-    wait_until(is_over, "success", 150)
+    ended = (
+        "SELECT id FROM training_trainingjob WHERE lease_expires_at < strftime('%Y-%m-%d %H:%M:%f', 'now')"
+    )
+    wait_until(lambda: bool(host.rows(ended)), "the end of the lease", 60)
+    host.manage("recover")
+    host.wait_for_state(job, "succeeded", seconds=150)
     assert host.epochs(job) == [1, 2, 3, 4]
     assert host.events(job).count("started") == 2
