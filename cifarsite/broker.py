@@ -39,13 +39,12 @@ class Channel(filesystem.Channel):
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         folder = Path(self.data_folder_in)
         try:
-            names = sorted(file.name for file in folder.iterdir())
+            with os.scandir(folder) as files:
+                names = sorted(file.name for file in files if file.name.partition(".")[2] == f"{queue}.msg")
         except OSError:
             # Out of reach for now, which ends no worker; the site says so in /readyz.
             names = []
         for name in names:
-            if name.partition(".")[2] != f"{queue}.msg":
-                continue
             taken = folder / f".{name}.{os.getpid()}"
             try:
                 (folder / name).replace(taken)

@@ -18,11 +18,12 @@ from classifier.models import Prediction
 # Seconds between two looks, for each who waits: a look that serves many may be a little later.
 SHORTEST = 0.005
 # But at least this share of the time that the last to come has waited, since most answers come at once.
-SHARE, LONGEST = 0.3, 0.5
+SHARE, LONGEST = 0.1, 0.5
 # A connection is given back for longer pauses only: to make one costs more than to hold it.
 HELD_SECONDS = 0.1
 seats = threading.BoundedSemaphore(settings.API_MAX_WAITING)
 _looking = threading.Lock()  # held by the one who looks
+_looked = 0.0  # when somebody last did, so that who takes over does not look at once again
 _lock = threading.Lock()
 _came, _found = threading.Condition(_lock), threading.Condition(_lock)
 
@@ -63,26 +64,27 @@ def wait_for_answers(photos: Iterable[UUID], seconds: float) -> None:
 
 def _look_for_all(mine: _Wait, end: float) -> None:
     """Look again and again, until one's own answers are in or one's time is over."""
+    global _looked
     try:
-        while time.monotonic() < end:
+        while not mine.all_in:
             with _lock:
+                # Whoever comes meanwhile makes it shorter.
+                while (left := min(_looked + _pause(_looked), end) - time.monotonic()) > 0:
+                    if left > HELD_SECONDS:
+                        _give_back_connection()
+                    _came.wait(left)
                 waits = list(_waits)
+            if time.monotonic() >= end:
+                return
             still_open = _open(photo for wait in waits for photo in wait.photos)
-            looked = time.monotonic()
             with _lock:
+                _looked = time.monotonic()
                 answered = [wait for wait in waits if wait.photos.isdisjoint(still_open)]
                 for wait in answered:
                     wait.all_in = True
                     _waits.discard(wait)
                 if answered:
                     _found.notify_all()
-                if mine.all_in:
-                    return
-                # Whoever comes meanwhile makes it shorter.
-                while (left := min(looked + _pause(looked), end) - time.monotonic()) > 0:
-                    if left > HELD_SECONDS:
-                        _give_back_connection()
-                    _came.wait(left)
     finally:
         _looking.release()
         with _lock:

@@ -77,7 +77,7 @@ class WaitWithAWorkerTests(TransactionTestCase):
         def note(seconds: float) -> None:
             given_back = connections["default"].connection is None
             pauses.append((seconds > long_poll.HELD_SECONDS, given_back))
-            if len(pauses) == 20:
+            if len(pauses) == 50:
                 raise InterruptedError
             time.sleep(seconds)
 
