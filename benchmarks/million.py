@@ -67,6 +67,7 @@ def statements(vendor: str, photos: int) -> list[str]:
     text = "CAST(p.size AS text)"
     label = "CASE p.size % 10 " + " ".join(f"WHEN {n} THEN '{c}'" for n, c in enumerate(CLASSES)) + " END"
     day = "substr(p.created_at, 1, 10)" if sqlite else "(p.created_at AT TIME ZONE 'UTC')::date"
+    project = "'cifar10'"
     ten = "'[0.91,0.01,0.01,0.01,0.01,0.01,0.01,0.01,0.01,0.01]'"
     yes = "1" if sqlite else "true"
     words = " UNION ALL ".join(
@@ -82,16 +83,19 @@ def statements(vendor: str, photos: int) -> list[str]:
     )
     return [
         f"""INSERT INTO classifier_photo
-            (id, owner_id, filename, display, thumbnail, width, height, size, pixel_sha256, created_at)
-            SELECT {uuid}, 1,
+            (id, owner_id, project_id, filename, display, thumbnail, width, height, size, pixel_sha256,
+             created_at)
+            SELECT {uuid}, 1, {project},
             'IMG_' || i || CASE WHEN i % {photos // 30} = 7 THEN ' beach' ELSE '' END || '.jpg',
             'display.jpg', 'thumbnail.jpg', 640, 480, i, 'sha', {ago} FROM {series} AS numbers""",
         f"""INSERT INTO classifier_prediction
-            (photo_id, owner_id, photo_created_at, is_current, status, priority, input, input_sha256,
-             preprocessing, model_id, label, confidence, verdict, user_feedback, probabilities, provenance,
-             created_at, finished_at, seconds, error_code, error_detail, attempt, worker)
-            SELECT p.id, 1, p.created_at, {yes}, CASE WHEN p.size % 19 = 3 THEN 'failed' ELSE 'done' END, 1,
-            'input.png', 'sha', 'squash32-v1', 1, CASE WHEN p.size % 19 = 3 THEN '' ELSE {label} END,
+            (photo_id, owner_id, project_id, photo_created_at, is_current, status, priority, input,
+             input_sha256, preprocessing, model_id, label, confidence, verdict, user_feedback, probabilities,
+             provenance, created_at, finished_at, seconds, error_code, error_detail, attempt, worker)
+            SELECT p.id, 1, {project}, p.created_at, {yes},
+            CASE WHEN p.size % 19 = 3 THEN 'failed' ELSE 'done' END, 1,
+            'input.png', 'sha', 'squash32-v1', 1,
+            CASE WHEN p.size % 19 = 3 THEN '' ELSE {label} END,
             CASE WHEN p.size % 19 = 3 THEN NULL ELSE 0.2 + 0.8 * {chance} END,
             CASE WHEN p.size % 19 = 3 THEN '' WHEN p.size % 23 = 0 THEN 'unknown'
                  WHEN p.size % 7 = 0 THEN 'unsure' ELSE 'recognised' END,
@@ -106,16 +110,17 @@ def statements(vendor: str, photos: int) -> list[str]:
             p.created_at, p.created_at FROM classifier_photo p WHERE p.size % 25 IN (1, 2)
             AND p.size < {CORRECTED}""",
         f"""INSERT INTO classifier_batch
-            (id, owner_id, filename, archive, sha256, size, state, totals, created_at, finished_at)
-            SELECT {uuid}, 1, 'archive.zip', '', 'sha' || (i / {BATCH}), 1000000, 'done',
+            (id, owner_id, project_id, filename, archive, sha256, size, state, totals, created_at,
+             finished_at)
+            SELECT {uuid}, 1, {project}, 'archive.zip', '', 'sha' || (i / {BATCH}), 1000000, 'done',
             '{{"total": {BATCH}, "done": {BATCH}, "failed": 0}}', {ago}, {ago}
             FROM {series} AS numbers WHERE i % {BATCH} = 0""",
         f"""INSERT INTO classifier_batchitem
             (batch_id, number, name, truth, status, size, photo_id, error_code, error_detail, attempt, worker)
             SELECT b.id, p.size % {BATCH}, p.filename, {label}, 'stored', 100000, p.id, '', '', 1, 'bench'
             FROM classifier_photo p JOIN classifier_batch b ON b.sha256 = 'sha' || (p.size / {BATCH})""",
-        f"""INSERT INTO classifier_daycount (owner_id, day, photos, labels, changes, counted)
-            SELECT 1, {day}, 0, '{{}}', count(*), 0 FROM classifier_photo p GROUP BY {day}""",
+        f"""INSERT INTO classifier_daycount (owner_id, project_id, day, photos, labels, changes, counted)
+            SELECT 1, {project}, {day}, 0, '{{}}', count(*), 0 FROM classifier_photo p GROUP BY {day}""",
         "ANALYZE",
     ]
 

@@ -8,15 +8,22 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from django.db import connection
+from django.test import Client
 from PIL import Image
 
-from benchmarks import batch, growth, spending, training
+from benchmarks import batch, growth, million, spending, training
 from benchmarks.intake import make_photo
+from classifier.models import Prediction, User
+from classifier.photos import daily_counts
 from conftest import ROOT, wait_until
 from training.engine.data.preprocessing import make_input
+from training.models import DEFAULT_PROJECT, ModelVersion, TrainingJob
+from training.registry import pretrained
 
 
 @pytest.mark.parametrize("side", [32, 128])
@@ -47,6 +54,26 @@ def test_the_log_of_a_run_tells_its_epochs() -> None:
         "2026-01-01 12:00:02 Epoch 1 was the best; now the test images.",
     ]
     assert training.count_epochs(lines) == 1
+
+
+@pytest.mark.django_db
+def test_the_rows_of_a_million_photos_fit_the_tables_and_their_pages_answer(
+    client: Client, settings: Any, tmp_path: Path
+) -> None:
+    photos = 300
+    settings.MEDIA_ROOT, settings.MODELS_DIR = tmp_path / "media", tmp_path / "models"
+    person = User.objects.create_superuser("many", pk=1)
+    ModelVersion.objects.create(pk=1, name="bench", recipe="fast_cnn", sha256="a" * 64, size=1, card={})
+    pretrained.install_pretrained()
+    TrainingJob.objects.create(recipe="seed_cnn", parameters={"epochs": 40})
+    with connection.cursor() as cursor:
+        for statement in million.statements(connection.vendor, photos):
+            cursor.execute(statement)
+    daily_counts.recount(limit=10_000)
+    assert Prediction.objects.filter(project=DEFAULT_PROJECT).count() == photos
+    client.force_login(person)
+    wrong = {name: client.get(url).status_code for name, url in million.pages(photos).items()}
+    assert {name: status for name, status in wrong.items() if status != 200} == {}
 
 
 def test_answers_are_compared_photo_by_photo() -> None:
