@@ -65,6 +65,7 @@ class Batch(WithWebhook):
         ordering = ["-created_at", "-id"]
         indexes = [
             models.Index(fields=["owner", "-created_at", "-id"], name="batch_history"),
+            models.Index(fields=["-created_at", "-id"], name="batch_newest"),  # the admin's list
             models.Index(fields=["owner", "sha256"], name="batch_same_archive"),
             models.Index(fields=["created_at"], condition=Q(state="running"), name="batch_open"),
             models.Index(

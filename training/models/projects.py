@@ -224,6 +224,7 @@ class ProjectImage(models.Model):
         indexes = [
             models.Index(fields=["project", "label", "-created_at", "-id"], name="projectimage_tiles"),
             models.Index(fields=["project", "dhash"], name="projectimage_dhash"),
+            models.Index(fields=["-created_at", "-id"], name="projectimage_newest"),  # the admin's list
         ]
         verbose_name = _("image of a project")
         verbose_name_plural = _("images of projects")
