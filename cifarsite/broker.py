@@ -8,6 +8,7 @@ not at all, a damaged one is thrown away (the sweeper sends another), and a dama
 import contextlib
 import json
 import logging
+import math
 import os
 import time
 import uuid
@@ -20,6 +21,10 @@ from kombu.transport import filesystem
 from kombu.utils.json import dumps, loads
 
 logger = logging.getLogger(__name__)
+
+# Seconds: between two looks at the folder's time, of a tick of that time at most, and the longest between
+# two looks into the folder.
+POLL, TICK, LONGEST = 0.005, 0.02, 0.2
 
 
 class Channel(filesystem.Channel):
@@ -79,7 +84,33 @@ class Channel(filesystem.Channel):
 
 
 class Transport(filesystem.Transport):
+    """Looks for messages as soon as their folder has changed; kombu looks at fixed times."""
+
     Channel = Channel
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        end = time.monotonic() + (math.inf if timeout is None else timeout)
+        folder = Path(self.client.transport_options["data_folder_in"])
+        while True:
+            seen = _changed(folder)
+            try:
+                self.cycle.get(self._deliver, timeout=timeout)
+                return
+            except Empty:
+                if time.monotonic() >= end:
+                    raise TimeoutError from None
+            # A message of the same tick of the file system's clock would leave the time as it is.
+            again = time.monotonic() + (TICK if time.time() - seen < TICK else LONGEST)
+            while _changed(folder) == seen and time.monotonic() < min(again, end):
+                time.sleep(POLL)
+
+
+def _changed(folder: Path) -> float:
+    """When something was last put into a folder or taken out of it, in seconds; 0 where it is away."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _mend(file: Path) -> None:

@@ -348,8 +348,6 @@ if one_of("BROKER_URL", BROKER_URL, ("filesystem", "redis", "rediss")) == "files
         "processed_folder": _processed,
         "control_folder": _control,
         "store_processed": False,
-        # Seconds: half of it is what each answer comes later; a look takes some 20 microseconds.
-        "polling_interval": 0.01,
     }
 else:
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}

@@ -1,6 +1,7 @@
 """The queue in files: messages arrive whole or not at all, and nothing damaged stops a worker."""
 
 import secrets
+import threading
 from pathlib import Path
 from unittest import mock
 
@@ -9,6 +10,7 @@ from celery import Celery
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import ChannelError
 
+from cifarsite import broker as files
 from cifarsite.core import wakeups
 
 
@@ -64,6 +66,21 @@ def test_half_a_message_is_not_seen(broker, queue, tmp_path) -> None:
     (tmp_path / "messages" / f".0_half.{queue.name}.msg.part").write_text('{"body": "ha')
     queue(broker.channel()).declare()
     assert take(broker, queue) == []
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["told by the folder", "not told"])
+def test_a_worker_that_waits_finds_what_is_sent_meanwhile(broker, queue, monkeypatch, is_told: bool) -> None:
+    if not is_told:  # as with a file of the same tick, or a clock that was set back
+        monkeypatch.setattr(files, "_changed", lambda folder: 1.0)
+    found: list[str] = []
+    sending = threading.Timer(0.3, send, [broker.clone(), queue, "late"])
+    with broker.Consumer(queue, callbacks=[lambda body, message: found.append(body)], no_ack=True):
+        with pytest.raises(TimeoutError):
+            broker.drain_events(timeout=0.1)
+        sending.start()
+        broker.drain_events(timeout=30)
+    sending.join()
+    assert found == ["late"]
 
 
 @pytest.mark.parametrize("content", ["", "[[", "null and void"])
