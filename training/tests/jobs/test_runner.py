@@ -168,9 +168,10 @@ def test_a_killed_worker_takes_its_run_along_and_another_goes_on(host: Host, wor
     assert host.job(job)["state"] == "running"
     host.start_worker("another")
     ended = (
-        "SELECT id FROM training_trainingjob WHERE lease_expires_at < strftime('%Y-%m-%d %H:%M:%f', 'now')"
+        "SELECT id FROM training_trainingjob WHERE id = ? "
+        "AND lease_expires_at < strftime('%Y-%m-%d %H:%M:%f', 'now')"
     )
-    wait_until(lambda: bool(host.rows(ended)), "the end of the lease", 60)
+    wait_until(lambda: bool(host.rows(ended, job)), "the end of the lease", 60)
     host.manage("recover")
     host.wait_for_state(job, "succeeded", seconds=150)
     assert host.epochs(job) == [1, 2, 3, 4]
