@@ -2,8 +2,10 @@
 
 The main thread receives headers, and bodies that are short, of all connections at once. A thread gets a
 request when it is there. Long bodies (photos, archives) are received by threads, by at most half of them,
-and no slower than ``LEAST_BYTES_A_SECOND``. So pages go on while hundreds of clients are silent. What a
-proxy does beyond that (limits for each address, connections without number) is left to nginx.
+and no slower than ``LEAST_BYTES_A_SECOND``. So pages go on while hundreds of clients are silent. While two
+thirds of the threads are busy the next long body waits unread, which costs its client nothing but time;
+to be refused after it was sent would cost it twice. What a proxy does beyond that (limits for each
+address, connections without number) is left to nginx.
 """
 
 from __future__ import annotations
@@ -118,6 +120,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.long_waiting: deque[tuple[Connection, int | None]] = deque()
         self.long_at_once = max(1, self.cfg.threads // 2)
         self.long_now = 0
+        # The rest is for pages.
+        self.most_busy = max(1, self.cfg.threads * 2 // 3)
+        self.busy = 0
 
     def accept(self, listener: Any) -> None:
         try:
@@ -189,10 +194,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.parser.unreader.sock.begin(left, partial(self.method_queue.defer, self.end_long, conn))
         conn.buffer = bytearray()
         conn.data_ready = True
+        self.busy += 1
         super().enqueue_req(conn)
 
     def submit_long(self, conn: Connection, left: int | None) -> None:
-        if self.long_now < self.long_at_once:
+        if self.long_now < self.long_at_once and self.busy < self.most_busy:
             self.long_now += 1
             conn.holds_long = True
             self.submit(conn, left)
@@ -202,15 +208,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.long_waiting.append((conn, left))
 
     def end_long(self, conn: Connection) -> None:
-        """A long body is received, or its request is over: the next one may come."""
+        """A long body is received, or its request is over."""
         if conn.holds_long:
             conn.holds_long = False
             self.long_now -= 1
-            if self.long_waiting:
-                self.submit_long(*self.long_waiting.popleft())
+            self.go_on()
+
+    def go_on(self) -> None:
+        """The next long body, if there is room for it."""
+        if self.long_waiting and self.long_now < self.long_at_once and self.busy < self.most_busy:
+            self.submit_long(*self.long_waiting.popleft())
 
     def finish_request(self, conn: Connection, fs: Any) -> None:
+        self.busy -= 1
         self.end_long(conn)
+        self.go_on()
         super().finish_request(conn, fs)
 
     def murder_pending(self) -> None:

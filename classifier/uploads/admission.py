@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 # How long an upload waits for its turn. It holds a thread meanwhile.
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 20.0
 WAITING_EACH = 2
 # With what HTTP status an upload is refused where its files are not at fault; 400 otherwise.
 STATUS_OF = {"quota": 413, "archive_too_large": 413, "busy": 503, "storage_full": 507}
@@ -103,9 +103,10 @@ class Admission:
         return sum(other.pixels for other in self._under_way if other.person == person)
 
 
-# Of this process. With those who wait it holds a third of the threads, so that pages go on.
+# Of this process. With those who wait it holds two thirds of the 24 threads, so that pages go on; the
+# web worker leaves what comes then unread until there is room.
 uploads = Admission(
     slots=settings.UPLOADS_AT_ONCE,
     pixels=settings.UPLOAD_MAX_MEGAPIXELS * 1_000_000,
-    waiting=settings.UPLOADS_AT_ONCE,
+    waiting=max(1, 16 - settings.UPLOADS_AT_ONCE),
 )

@@ -66,12 +66,12 @@ def _upload(owner: User, file: BinaryIO, filename: str, project: str) -> Photo:
     refuse_beyond_quota(owner)  # before it is decoded; what counts is the look when it is stored
     preprocessing = live_preprocessing(project)
     limits = limits_from_settings()
-    data = read_limited(file, limits)
-    pixels = declared_pixels(data, limits)
+    pixels = declared_pixels(read_limited(file, limits), limits)
     name = clean_filename(filename or getattr(file, "name", "") or "")
     try:
         with admission.uploads.turn(owner.pk, pixels):
-            checked = check_isolated(data, preprocessing=preprocessing, limits=limits)
+            file.seek(0)  # read again: those who wait would hold up to 20 MB each
+            checked = check_isolated(read_limited(file, limits), preprocessing=preprocessing, limits=limits)
             return _store(owner, checked, filename=name, preprocessing=preprocessing, project=project)
     except admission.NoTurn as error:
         raise ImageRefused("busy", TOO_MANY_AT_ONCE if error.is_own else CROWDED) from error

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from unittest import mock
 
+import httpx
+import pytest
 from django.test import override_settings
 
+from benchmarks.intake import make_photo
+from cifarsite import supervisor
 from cifarsite.test import ApiTestCase, answer, image_file
+from cifarsite.tests.hosts import Host
 from classifier.images.errors import ImageRefused
 from classifier.models import Photo, Prediction
 from classifier.predictions import queue
 from classifier.uploads import admission
 from classifier.uploads.admission import Admission
+from conftest import accepts, free_port, wait_until
 
 SENTENCE = "queue is full"
+TOGETHER = 40
+PEOPLE = f"""
+from classifier.accounts.tokens import make_token
+from classifier.models import User
+people = [User.objects.create(username=f"p{{n}}", email=f"p{{n}}@example.org") for n in range({TOGETHER})]
+answer = [make_token(person, scopes=["predict"])[1] for person in people]
+"""
 
 
 class OverloadTest(ApiTestCase):
@@ -65,3 +83,33 @@ class OverloadTest(ApiTestCase):
 
     def test_a_workers_look_uses_it_too(self) -> None:
         self.assertIn("prediction_open", queue.claimable().explain())
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[tuple[str, Host]]:
+    """The web processes of `make run`, without workers; their address."""
+    host, port = Host(tmp_path / "site"), free_port()
+    host.migrate()
+    host.collect_static()
+    host.start(*supervisor.commands(port)["web"], name="web")
+    try:
+        wait_until(lambda: accepts(port), "the web server", 90)
+        yield f"http://127.0.0.1:{port}", host
+    finally:
+        host.destroy()
+
+
+@pytest.mark.slow
+def test_large_photos_of_many_people_at_once_wait_unread_and_are_all_taken(web: tuple[str, Host]) -> None:
+    url, host = web
+    photo = make_photo(1_600, 1_200)
+    assert len(photo) > 200_000  # no short body, which is received before it has a thread
+
+    def send(token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        files = {"file": ("a.jpg", photo)}
+        return httpx.post(f"{url}/api/v1/photos", headers=headers, files=files, timeout=300).status_code
+
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        answers = Counter(pool.map(send, host.ask(PEOPLE)))
+    assert answers == {202: TOGETHER}, json.dumps(answers)
