@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 
 def violations(page: Page, context: Any = None, **options: Any) -> list[str]:
     """A sentence for each breach that axe finds on the page, or in its part ``context``."""
-    # Without motion, or axe meets colours that are still changing; loaded, or it meets what scripts will change.
+    # Without motion, or axe meets colours that are still changing; loaded, or it meets what scripts change.
     page.emulate_media(reduced_motion="reduce")
     page.wait_for_load_state()
     options = {"resultTypes": ["violations"], **options}
