@@ -1,4 +1,4 @@
-"""The Celery app; names the Django apps, and nothing imports it but the workers."""
+"""The Celery app: of the workers, and of those who send them messages (``cifarsite.apps``)."""
 
 import os
 from logging.config import dictConfig

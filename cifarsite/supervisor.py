@@ -41,9 +41,10 @@ def commands(port: int) -> dict[str, list[str]]:
         "--worker-class cifarsite.web.gunicorn_worker.Worker --timeout 60 --graceful-timeout 10 "
         "--keep-alive 15 --log-level warning --no-control-socket --preload"
     )
+    # --skip-checks: they are `manage.py check`'s; here they would cost each start their time.
     worker = (
-        "-m celery --quiet -A cifarsite worker --loglevel INFO --concurrency 1 --prefetch-multiplier 1 "
-        "--without-gossip --without-mingle"
+        "-m celery --quiet -A cifarsite --skip-checks worker --loglevel INFO --concurrency 1 "
+        "--prefetch-multiplier 1 --without-gossip --without-mingle"
     )
     # Where root runs this, say in a container, Celery's advice is not repeated at each start.
     quiet = [sys.executable, "-W", "ignore:You're running the worker", *worker.split()]
@@ -221,11 +222,11 @@ class Supervisor:
                 child.starts_at = now + (LATER_SECONDS if child.name in LATER else 0)
         announced = False
         while not self.stop_requests:
+            for child in self.children:
+                self.look_after(child)
             if not announced and answers(self.port):
                 announced = True
                 say(f"\n    The site is at http://localhost:{self.port}/ (Ctrl-C ends it)\n")
-            for child in self.children:
-                self.look_after(child)
             self.wait(1 if announced else 0.05)
 
     def end(self) -> None:

@@ -93,10 +93,11 @@ def load_model(**kwargs: Any) -> None:
     """Load the champion before the first photo comes; only where this worker predicts."""
     if not _queues & {"predict", "batch"}:
         return
+    # TensorFlow's modules stay: to look through them again and again delays the start, and later photos.
+    gc.disable()
     try:
         inference.load_model(_name)
     except DatabaseError as error:
         logger.warning("The model could not be loaded yet: %s", error)
-    # TensorFlow's modules stay; looking through them again and again made some photos wait.
-    gc.collect()
     gc.freeze()
+    gc.enable()
