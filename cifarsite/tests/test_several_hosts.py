@@ -226,9 +226,9 @@ def connects(url: str) -> bool:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)  # PostgreSQL's person passes through
-    tmp_path.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o777 == 0o700:  # pytest's own
+            folder.chmod(0o755)  # PostgreSQL's person passes through
     network = Network(require("needs_namespaces"))
     made = Site(tmp_path, network)
     try:
