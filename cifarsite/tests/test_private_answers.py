@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from cifarsite.tests.access_table import TABLE, access
 from cifarsite.tests.test_who_gets_in import WalkTestCase, all_routes
 
@@ -31,6 +33,7 @@ class CacheTests(WalkTestCase):
     def test_pages_of_a_person_are_private(self) -> None:
         self.assertGreater(self.assert_private("alice"), 40)
 
+    @pytest.mark.slow
     def test_pages_of_staff_and_administrators_are_private(self) -> None:
         self.assertGreater(self.assert_private("root"), len(TABLE) // 2)
 

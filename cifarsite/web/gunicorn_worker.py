@@ -30,8 +30,9 @@ RECEIVE_SECONDS = 10.0
 # A longer body may take this, and besides as long as it takes at this speed.
 GRACE_SECONDS = 20.0
 LEAST_BYTES_A_SECOND = 16 * 1024
-# How long a request with a long body waits for a thread.
+# How long a request with a long body waits for a thread, and how many may; more are better told at once.
 PATIENCE_SECONDS = 20.0
+MOST_LONG_WAITING = 16
 MOST_HEADER_BYTES = 64 * 1024
 SHORT_BODY_BYTES = 64 * 1024
 # After the answer: how long, and for how much, a client may still send until it has read it.
@@ -202,6 +203,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.long_now += 1
             conn.holds_long = True
             self.submit(conn, left)
+        elif len(self.long_waiting) >= MOST_LONG_WAITING:
+            self.drop(conn, TOO_MANY)
         else:
             self.release(conn)
             conn.deadline = time.monotonic() + PATIENCE_SECONDS

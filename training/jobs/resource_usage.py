@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 GPU_SECONDS = 5.0
 # After which nvidia-smi is given up: it hangs where the driver does.
@@ -23,7 +25,8 @@ class Usage:
     def __init__(self) -> None:
         self._nvidia = shutil.which("nvidia-smi")
         self._gpus: list[dict[str, Any]] = []
-        self._asking: subprocess.Popen[str] | None = None
+        self._asking: subprocess.Popen[bytes] | None = None
+        self._told: IO[str] = io.StringIO()
         self._asked_at = -GPU_SECONDS
         self._cpu, self._at = time.process_time(), time.monotonic()
 
@@ -46,15 +49,15 @@ class Usage:
                 self._asked_at = now
                 command = [self._nvidia, f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"]
                 try:
-                    self._asking = subprocess.Popen(
-                        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-                    )
+                    # No pipe: what a program that is given up has started may hold its other end for long.
+                    self._told = tempfile.TemporaryFile("w+")  # noqa: SIM115 (read at the next look)
+                    self._asking = subprocess.Popen(command, stdout=self._told, stderr=subprocess.DEVNULL)
                 except OSError:
                     self._gpus = []
         elif self._asking.poll() is not None:
-            told, _ = self._asking.communicate()
+            self._told.seek(0)
             try:
-                self._gpus = [parse_gpu(line) for line in told.splitlines() if line.strip()]
+                self._gpus = [parse_gpu(line) for line in self._told if line.strip()]
             except ValueError:
                 self._gpus = []
             self._asking = None

@@ -137,6 +137,7 @@ call_command("migrate", verbosity=0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.needs_postgres
 def test_postgresql_refuses_as_well(postgres_url: str, tmp_path: Any) -> None:
     environment = {**os.environ, "DATABASE_URL": postgres_url, "VAR_DIR": str(tmp_path)}

@@ -39,6 +39,7 @@ def file_of(place: int, number: int) -> io.BytesIO:
     return content
 
 
+@pytest.mark.slow
 def test_photos_are_answered_by_the_projects_own_model_and_explained() -> None:
     draw_project("shapes", 10)
     call_command("train", "--project", "shapes", "--recipe", "transfer", stdout=io.StringIO())

@@ -25,7 +25,7 @@ from classifier.uploads.admission import Admission
 from conftest import accepts, free_port, wait_until
 
 SENTENCE = "queue is full"
-TOGETHER = 40
+TOGETHER = 28
 PEOPLE = f"""
 from classifier.accounts.tokens import make_token
 from classifier.models import User

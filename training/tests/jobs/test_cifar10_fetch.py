@@ -208,6 +208,7 @@ class FetchTest(ReportTestCase):
         self.assertFalse(self.part.exists())
         self.assertTrue(cifar10_copy.is_missing())
 
+    @pytest.mark.slow
     def test_a_connection_that_breaks_off_again_and_again_keeps_what_came(self) -> None:
         cifar10_fetch.request_fetch()
         self.server.most = 100_000

@@ -53,6 +53,7 @@ def interpreted(content, inputs):
     return np.array(made)
 
 
+@pytest.mark.slow
 def test_tflite_gives_the_same_labels_and_probabilities(taken, tmp_path):
     file, card, _, inputs, answers = taken
     out, about_it, samples = (tmp_path / name for name in ("model.zip", "card.json", "samples.npz"))
