@@ -119,10 +119,10 @@ def named_files(config: pytest.Config) -> bool:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two processes; four for all tests, many of which wait; one for a file that is named."""
+    """Two processes; three for all tests, many of which wait; one for a file that is named."""
     if named_files(config):
         return 0
-    return 4 if os.environ.get("REQUIRE_ALL") == "1" else 2
+    return 3 if os.environ.get("REQUIRE_ALL") == "1" else 2
 
 
 def pytest_collection_finish() -> None:
