@@ -99,5 +99,6 @@ def load_model(**kwargs: Any) -> None:
         inference.load_model(_name)
     except DatabaseError as error:
         logger.warning("The model could not be loaded yet: %s", error)
-    gc.freeze()
-    gc.enable()
+    finally:
+        gc.freeze()
+        gc.enable()

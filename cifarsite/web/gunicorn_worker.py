@@ -198,8 +198,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.busy += 1
         super().enqueue_req(conn)
 
+    def has_room_for_long(self) -> bool:
+        return bool(self.long_now < self.long_at_once and self.busy < self.most_busy)
+
     def submit_long(self, conn: Connection, left: int | None) -> None:
-        if self.long_now < self.long_at_once and self.busy < self.most_busy:
+        if self.has_room_for_long():
             self.long_now += 1
             conn.holds_long = True
             self.submit(conn, left)
@@ -211,21 +214,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.long_waiting.append((conn, left))
 
     def end_long(self, conn: Connection) -> None:
-        """A long body is received, or its request is over."""
+        """A long body is received, or a request is over: the next long one may come."""
         if conn.holds_long:
             conn.holds_long = False
             self.long_now -= 1
-            self.go_on()
-
-    def go_on(self) -> None:
-        """The next long body, if there is room for it."""
-        if self.long_waiting and self.long_now < self.long_at_once and self.busy < self.most_busy:
+        if self.long_waiting and self.has_room_for_long():
             self.submit_long(*self.long_waiting.popleft())
 
     def finish_request(self, conn: Connection, fs: Any) -> None:
         self.busy -= 1
         self.end_long(conn)
-        self.go_on()
         super().finish_request(conn, fs)
 
     def murder_pending(self) -> None:
