@@ -25,9 +25,8 @@ from PIL import Image
 from benchmarks import results
 from benchmarks.clients import MULTIPART, PAUSE_AFTER_REFUSAL, Photo, SiteClient
 from benchmarks.load import photo
-from cifarsite import supervisor
 from cifarsite.tests.hosts import Host
-from conftest import accepts, free_port, wait_until
+from conftest import free_port
 
 FLOOD = 12
 LARGE = (8_000, 5_000)
@@ -101,8 +100,7 @@ def measure(uploads: int) -> dict[str, object]:
         try:
             alice, port = host.prepare(), free_port()
             bob = next(line for line in host.shell(BOB).splitlines() if line.startswith("token ")).split()[1]
-            host.start(*supervisor.commands(port)["web"], name="web")
-            wait_until(lambda: accepts(port), "the web server", 90)
+            host.serve(port)
             client, mine = SiteClient(port), Photo(photo(1))
             client.use_token(bob)
             refused_alone: list[int] = []

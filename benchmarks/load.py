@@ -27,9 +27,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import results
-from cifarsite import supervisor
 from cifarsite.tests.hosts import Host
-from conftest import accepts, free_port, wait_until
+from conftest import free_port, wait_until
 
 CLIENTS = 6
 FACTOR = 2.0
@@ -165,10 +164,9 @@ def measure(seconds: float, *, capacity_seconds: float = 30, **settings: Any) ->
 
 def _measure(host: Host, seconds: float, capacity_seconds: float) -> dict[str, Any]:
     token, port = host.prepare(), free_port()
-    host.start(*supervisor.commands(port)["web"], name="web")
+    host.serve(port)
     host.start_worker("w1")
     host.python("manage.py", "recover", "--every", "15", name="sweeper")
-    wait_until(lambda: accepts(port), "the web server", 90)
     host.wait_for_worker("w1")
     photos = [photo(number) for number in range(8)]
     warm, crowd, seen = Seen(), Seen(), Seen()

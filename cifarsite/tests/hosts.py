@@ -16,8 +16,9 @@ from typing import Any
 
 import psycopg
 
+from cifarsite import supervisor
 from cifarsite.tests.run_folder import once
-from conftest import ROOT, wait_until
+from conftest import ROOT, accepts, wait_until
 
 Process = subprocess.Popen[bytes]
 WORKER = ["-m", "celery", "-A", "cifarsite", "worker", "--loglevel", "INFO", "--concurrency", "1"]
@@ -136,6 +137,12 @@ class Host:
 
     def python(self, *words: str, name: str) -> Process:
         return self.start(sys.executable, *words, name=name)
+
+    def serve(self, port: int) -> Process:
+        """The web processes as `make run` starts them; returns when they listen."""
+        web = self.start(*supervisor.commands(port)["web"], name="web")
+        wait_until(lambda: accepts(port), "the web server", 90)
+        return web
 
     def start_worker(self, name: str, queues: str = "predict,batch,default") -> Process:
         return self.python(*WORKER, "--queues", queues, "--hostname", f"{name}@test", name=name)

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from cifarsite import supervisor
 from cifarsite.test import image_bytes
 from cifarsite.tests.hosts import Host
 from cifarsite.web.request_bodies import WithLength
-from conftest import accepts, free_port, wait_until
+from conftest import free_port
 
 
 def ask(body: Any, **environ: Any) -> tuple[str, bytes]:
@@ -80,8 +79,7 @@ def site(tmp_path: Path) -> Iterator[tuple[int, str]]:
             "from classifier.models import User; User.objects.create_user('lan', 'lan@example.org', 'x')"
         )
         token = host.manage("apitoken", "lan", "--scopes", "predict,read").split()[-1]
-        host.start(*supervisor.commands(port)["web"], name="web")
-        wait_until(lambda: accepts(port), "the web server", 90)
+        host.serve(port)
         yield port, token
     finally:
         host.destroy()

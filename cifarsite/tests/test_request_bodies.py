@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cifarsite import supervisor
 from cifarsite.tests.hosts import Host
 from cifarsite.web import request_bodies
 from cifarsite.web.request_bodies import ReadToTheEnd
-from conftest import accepts, free_port, wait_until
+from conftest import free_port
 
 # More than the systems of both sides keep for each other: the client has to wait until it is read.
 BODY = bytes(16 * 1024 * 1024)
@@ -27,8 +26,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     try:
         host.migrate()
         host.collect_static()
-        host.start(*supervisor.commands(free)["web"], name="web")
-        wait_until(lambda: accepts(free), "the web server", 90)
+        host.serve(free)
         yield free
     finally:
         host.destroy()

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cifarsite import supervisor
 from cifarsite.tests.hosts import Host
-from conftest import accepts, free_port, wait_until
+from conftest import free_port
 
 CROWD = 60
 HALF_HEADERS = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Half:"
@@ -40,8 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]
     try:
         host.migrate()
         host.collect_static()
-        host.start(*supervisor.commands(port)["web"], name="web")
-        wait_until(lambda: accepts(port), "the web server", 90)
+        host.serve(port)
         yield port, temporary
     finally:
         host.destroy()

@@ -22,7 +22,7 @@ from PIL import Image
 
 from cifarsite import supervisor
 from cifarsite.tests.hosts import Host, Process
-from conftest import accepts, free_port, wait_until
+from conftest import free_port, wait_until
 
 PREDICT = "predict,batch,default"
 
@@ -66,9 +66,7 @@ class Site(Host):
     # --- processes --------------------------------------------------------------------------
 
     def start_web(self) -> Process:
-        web = self.start(*supervisor.commands(self.port)["web"], name="web")
-        wait_until(lambda: accepts(self.port), "the web server", 60)
-        return web
+        return self.serve(self.port)
 
     def start_worker(
         self, name: str = "w1", queues: str = PREDICT, *, wait: bool = True, clock: int = 0
