@@ -10,12 +10,14 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -277,38 +279,81 @@ def redis_url() -> Iterator[str]:
             process.wait()
 
 
+@contextmanager
+def postgres(folder: Path, port: int) -> Iterator[str]:
+    """A PostgreSQL server on the cluster in ``folder``; the URL of its database ``postgres``."""
+    programs = require("needs_postgres")
+    server = [programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder]
+    server += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(server, cwd=folder, stdout=log, stderr=log, **not_root())
+        try:
+            url = f"postgres://tests:{(folder / 'password').read_text()}@127.0.0.1:{port}/postgres"
+            wait_until(lambda: lets_in(url), "PostgreSQL")
+            yield url
+        finally:
+            process.send_signal(signal.SIGINT)  # a fast shutdown: what is on its disk is whole
+            process.wait(60)
+
+
+def not_root() -> dict[str, Any]:
+    """As whom PostgreSQL starts: it refuses to run as root."""
+    return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def make_cluster(folder: Path) -> None:
+    """A cluster with a database that has the site's tables, empty."""
+    from cifarsite.tests.hosts import TABLES, Host
+
+    (folder / "password").write_text(secrets.token_hex(8))
+    if person := not_root():
+        shutil.chown(folder, "postgres")
+        shutil.chown(folder / "password", "postgres")
+    initdb = [require("needs_postgres") / "initdb", "--pgdata", folder / "data", "--username", "tests"]
+    initdb += ["--no-sync", "--pwfile", folder / "password", "--auth", "scram-sha-256", "--encoding", "UTF8"]
+    subprocess.run(initdb, cwd=folder, check=True, stdout=subprocess.DEVNULL, **person)
+    with postgres(folder, free_port()) as url:
+        import psycopg
+
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {TABLES}".encode())
+        with tempfile.TemporaryDirectory() as place:
+            Host(Path(place), DATABASE_URL=url.removesuffix("postgres") + TABLES).make_tables()
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server of its own, with an empty database."""
-    programs = require("needs_postgres")
-    # PostgreSQL refuses to run as root.
-    person: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        person = {"user": "postgres", "group": "postgres", "extra_groups": []}
-    port, password = free_port(), secrets.token_hex(8)
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-    try:
-        (folder / "password").write_text(password)
-        if person:
-            shutil.chown(folder, "postgres")
-            shutil.chown(folder / "password", "postgres")
-        data = str(folder / "data")
-        initdb = [programs / "initdb", "--pgdata", data, "--username", "tests", "--no-sync"]
-        initdb += ["--pwfile", folder / "password", "--auth", "scram-sha-256", "--encoding", "UTF8"]
-        subprocess.run(initdb, cwd=folder, check=True, stdout=subprocess.DEVNULL, **person)
-        server = [programs / "postgres", "-D", data, "-p", str(port), "-k", folder]
-        server += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(server, cwd=folder, stdout=log, stderr=log, **person)
-            try:
-                url = f"postgres://tests:{password}@127.0.0.1:{port}/postgres"
-                wait_until(lambda: lets_in(url), "PostgreSQL")
-                yield url
-            finally:
-                process.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
-                process.wait(30)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """A PostgreSQL server of its own, with an empty database, and one with the site's tables."""
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as place:
+        folder = Path(place) / "cluster"
+        # Not shutil.copytree, which would make all of it root's own.
+        subprocess.run(["cp", "-a", run_folder.once("postgres", make_cluster), folder], check=True)
+        Path(place).chmod(0o755)
+        with postgres(folder, free_port()) as url:
+            yield url
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> Iterator[None]:
+    """The tests' database begins with tables made once a run: to migrate takes each process seconds."""
+    from django.conf import settings
+    from django.db import connection
+    from django.db.backends.signals import connection_created
+
+    from cifarsite.tests import hosts
+
+    def fill(connection: Any, **_: Any) -> None:
+        new: sqlite3.Connection = connection.connection
+        if not new.execute("SELECT 1 FROM sqlite_master").fetchone():
+            with closing(sqlite3.connect(hosts.empty_tables())) as made:
+                made.backup(new)
+
+    if connection.vendor == "sqlite":
+        connection_created.connect(fill)
+    elif hosts.has_tables(settings.DATABASE_URL):  # a server of these tests
+        connection.settings_dict["TEST"]["TEMPLATE"] = hosts.TABLES
+    yield
+    connection_created.disconnect(fill)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -23,6 +23,8 @@ from conftest import ROOT, accepts, wait_until
 Process = subprocess.Popen[bytes]
 WORKER = ["-m", "celery", "-A", "cifarsite", "worker", "--loglevel", "INFO", "--concurrency", "1"]
 WORKER += ["--prefetch-multiplier", "1", "--without-gossip", "--without-mingle"]
+# The database with all tables, empty, on a server of PostgreSQL that the tests start.
+TABLES = "tables_of_tests"
 # The small one of the models that ship, so that workers start soon.
 ONE_MODEL = """
 import shutil, tempfile
@@ -93,11 +95,11 @@ class Host:
         return json.loads(next(line for line in said.splitlines() if line.startswith("answer "))[7:])
 
     def migrate(self) -> None:
-        """All tables, empty: a copy of what is made once a run, or once for each server of PostgreSQL."""
+        """All tables, empty: a copy of what is made once a run."""
         if database := self.environment["DATABASE_URL"]:
-            copy_tables(database, self)
+            copy_tables(database)
         else:
-            self.copy(once("tables", lambda folder: Host(folder).make_tables()))
+            self.copy(empty_tables().parent)
 
     def make_tables(self) -> None:
         self.manage("migrate", "--verbosity", "0")
@@ -176,6 +178,11 @@ class Host:
             self.kill(process)
 
 
+def empty_tables() -> Path:
+    """A file of SQLite with all tables, empty, made once a run of the tests."""
+    return once("tables", lambda folder: Host(folder).make_tables()) / "db.sqlite3"
+
+
 def demo_site() -> Path:
     """A folder with what ``prepare`` and ``demo`` make, and what the demo said in ``said.txt``.
 
@@ -193,15 +200,19 @@ def demo_site() -> Path:
     return once("demo", make)
 
 
-def copy_tables(database: str, host: Host) -> None:
-    """Make a database of PostgreSQL, empty so far, a copy of the server's ``tables``."""
+def has_tables(server: str) -> bool:
+    """Is there, on this server of PostgreSQL, what databases of tests are copied from?"""
+    with psycopg.connect(server) as connection:
+        asked = "SELECT 1 FROM pg_database WHERE datname = %s"
+        return connection.execute(asked, [TABLES]).fetchone() is not None
+
+
+def copy_tables(database: str) -> None:
+    """Make a database of PostgreSQL, empty so far, one with all tables."""
     server, _, name = database.rpartition("/")
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = 'tables'").fetchone():
-            connection.execute("CREATE DATABASE tables")
-            Host(host.folder, DATABASE_URL=f"{server}/tables").make_tables()
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE tables".encode())
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TABLES}".encode())
 
 
 @contextmanager

