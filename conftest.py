@@ -345,7 +345,9 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     def fill(connection: Any, **_: Any) -> None:
         new: sqlite3.Connection = connection.connection
         if not new.execute("SELECT 1 FROM sqlite_master").fetchone():
-            with closing(sqlite3.connect(hosts.empty_tables())) as made:
+            # As it lies there: other processes copy the folder, which SQLite would write to.
+            made = sqlite3.connect(f"{hosts.empty_tables().as_uri()}?immutable=1", uri=True)
+            with closing(made):
                 made.backup(new)
 
     if connection.vendor == "sqlite":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,22 @@ WORKER = ["-m", "celery", "-A", "cifarsite", "worker", "--loglevel", "INFO", "--
 WORKER += ["--prefetch-multiplier", "1", "--without-gossip", "--without-mingle"]
 # The database with all tables, empty, on a server of PostgreSQL that the tests start.
 TABLES = "tables_of_tests"
+# Runs pieces of code, one JSON string a line, and answers each with whether it failed and what it wrote.
+SHELL = """
+import contextlib, io, json, sys, traceback
+from django.db import connections
+answers = sys.stdout
+for code in map(json.loads, sys.stdin):
+    failed, said = False, io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            exec(code, {"__name__": "__main__"})
+        except BaseException:
+            failed = True
+            traceback.print_exc()
+    connections.close_all()
+    print(json.dumps([failed, said.getvalue()]), file=answers, flush=True)
+"""
 # The small one of the models that ship, so that workers start soon.
 ONE_MODEL = """
 import shutil, tempfile
@@ -72,6 +90,7 @@ class Host:
             **{name: str(value) for name, value in settings.items()},
         }
         self.running: list[Process] = []
+        self._shell: tuple[dict[str, str], Process] | None = None
 
     def manage(self, *words: str, expected: int = 0, **environment: str) -> str:
         """Run a command to its end; its output, both streams."""
@@ -87,7 +106,27 @@ class Host:
         return done.stdout + done.stderr
 
     def shell(self, code: str) -> str:
-        return self.manage("shell", "--no-imports", "-c", code)
+        """Run code in a process that has loaded the site once; what it wrote."""
+        process = self._running_shell()
+        assert process.stdin and process.stdout
+        process.stdin.write(json.dumps(code).encode() + b"\n")
+        process.stdin.flush()
+        assert select.select([process.stdout], [], [], 900)[0], f"No answer to {code}"
+        failed, said = json.loads(process.stdout.readline())
+        assert not failed, said
+        return str(said)
+
+    def _running_shell(self) -> Process:
+        if self._shell and self._shell[0] == self.environment and self._shell[1].poll() is None:
+            return self._shell[1]
+        argv = [*self.inside, sys.executable, "manage.py", "shell", "--no-imports", "-c", SHELL]
+        with self.log("shell").open("ab") as log:
+            process = subprocess.Popen(
+                argv, cwd=ROOT, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            )
+        weakref.finalize(self, end_by_silence, process)
+        self._shell = dict(self.environment), process
+        return process
 
     def ask(self, code: str) -> Any:
         """What ``code`` leaves in ``answer``."""
@@ -176,11 +215,18 @@ class Host:
     def destroy(self) -> None:
         for process in list(self.running):
             self.kill(process)
+        if self._shell:
+            end_by_silence(self._shell[1])
 
 
 def empty_tables() -> Path:
     """A file of SQLite with all tables, empty, made once a run of the tests."""
     return once("tables", lambda folder: Host(folder).make_tables()) / "db.sqlite3"
+
+
+def end_by_silence(process: Process) -> None:
+    """End what runs until nothing more is said to it."""
+    process.communicate()
 
 
 def demo_site() -> Path:
