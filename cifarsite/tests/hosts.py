@@ -122,7 +122,12 @@ class Host:
         argv = [*self.inside, sys.executable, "manage.py", "shell", "--no-imports", "-c", SHELL]
         with self.log("shell").open("ab") as log:
             process = subprocess.Popen(
-                argv, cwd=ROOT, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+                argv,
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
             )
         weakref.finalize(self, end_by_silence, process)
         self._shell = dict(self.environment), process

@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
@@ -295,6 +296,7 @@ class WalkTests(WalkTestCase):
         self.walk("charlie", {Who.ADMIN}, closed)
         self.assertEqual(before, self.state())
 
+    @pytest.mark.slow
     def test_no_url_is_an_error_for_an_administrator(self) -> None:
         self.walk("root", {Who.ADMIN, Who.STAFF}, lambda path, response: response.status_code < 500)
         for model in admin.site._registry:

@@ -11,6 +11,7 @@ import pytest
 from cifarsite.tests.hosts import Host, new_database
 from conftest import require
 
+pytestmark = pytest.mark.slow
 RACE = """
 import threading
 from django.db import connection, transaction
@@ -141,7 +142,7 @@ answer = {
 """
 
 
-@pytest.fixture(params=["SQLite", pytest.param("PostgreSQL", marks=pytest.mark.slow)])
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
     if request.param == "SQLite":
         yield Host(tmp_path / "site")

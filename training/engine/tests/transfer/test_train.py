@@ -127,8 +127,12 @@ def few(*classes):
     ("classes", "judged"),
     [
         (("tttve", "tttve"), {"n": 8, "cross_validated": 6, "validation": 2}),
-        (("tttve", "teeee"), {"n": 5, "cross_validated": 4, "validation": 1}),
-        (("tvvvv", "teeee"), {"n": 6, "cross_validated": 2, "validation": 4}),
+        pytest.param(
+            ("tttve", "teeee"), {"n": 5, "cross_validated": 4, "validation": 1}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ("tvvvv", "teeee"), {"n": 6, "cross_validated": 2, "validation": 4}, marks=pytest.mark.slow
+        ),
         (("ttttt", "ttttt"), {"n": 10, "cross_validated": 10, "validation": 0}),
     ],
     ids=["five each", "one to train on", "one each", "none held out"],
