@@ -121,10 +121,8 @@ def named_files(config: pytest.Config) -> bool:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two processes; three for all tests, many of which wait; one for a file that is named."""
-    if named_files(config):
-        return 0
-    return 3 if os.environ.get("REQUIRE_ALL") == "1" else 2
+    """Three processes, since many tests wait, which fill two cores; one for a file that is named."""
+    return 0 if named_files(config) else 3
 
 
 def pytest_collection_finish() -> None:

@@ -301,6 +301,7 @@ def test_it_names_a_recipe_that_is_not_there(tmp_path: Path, sites: list[Site]) 
 
 
 def test_it_says_why_an_admin_was_refused(tmp_path: Path, sites: list[Site]) -> None:
+    Host(tmp_path / "var").migrate()
     assert "ADMIN_PASSWORD is refused" in refusal(tmp_path, sites, ADMIN_PASSWORD="12345")
 
 

@@ -226,7 +226,7 @@ def test_the_decoders_process_holds_a_heic_of_48_megapixels(shared_dir: Path) ->
 
 
 def test_a_heic_of_another_kind_has_its_own_limit() -> None:
-    image = Image.new("RGB", (7000, 5000), "teal")
+    image = Image.new("RGB", (5200, 5000), "teal")
     refused = refusal(encode(image, "HEIF", chroma=444), limits_from_settings())
     assert refused.code == "too_many_pixels"
     with translation.override("en"):

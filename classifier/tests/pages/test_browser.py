@@ -381,7 +381,9 @@ def breaches(page: Page, theme: Theme, context: Any = None) -> list[str]:
     return violations(page, context, **rules)
 
 
-@pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
+@pytest.mark.parametrize(
+    "inside", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["outside", "inside"]
+)
 def test_every_page_is_accessible_clean_and_light(
     site: Site, browser: Browser, person: Any, inside: bool, measured: Any
 ) -> None:

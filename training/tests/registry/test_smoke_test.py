@@ -8,6 +8,7 @@ import sys
 from io import StringIO
 from unittest import mock
 
+import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import override_settings
@@ -82,6 +83,7 @@ class TrialTests(ReportTestCase):
         self.client.force_login(self.alice)
         self.assertNotContains(self.client.get(self.worse.get_absolute_url()), "I like it.")
 
+    @pytest.mark.slow
     def test_commands_promote_and_roll_back(self) -> None:
         self.lenient()
         Promotion.objects.create(action="install", promoted=self.better, reason="First.")

@@ -23,7 +23,7 @@ SHIPPED = ROOT / "training" / "pretrained"
 N = 200
 
 
-@pytest.fixture(scope="module", params=["transfer", "fast_cnn"])
+@pytest.fixture(scope="module", params=[pytest.param("transfer", marks=pytest.mark.slow), "fast_cnn"])
 def taken(request, made):
     """File, card, 200 images that it never saw, and what the site answers to them."""
     if request.param == "transfer":
