@@ -437,6 +437,12 @@ def cifar10_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def once() -> Callable[[str, Callable[[Path], object]], Path]:
+    """See ``run_folder.once``."""
+    return run_folder.once
+
+
+@pytest.fixture(scope="session")
 def synthetic_cifar10() -> Path:
     """A folder in CIFAR-10's official binary layout whose images a small network can learn."""
     return run_folder.synthetic_cifar10()

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from cifarsite.tests.run_folder import once
 from training.engine.recipes import RECIPES
 from training.engine.tests.transfer.made_up import made_up
 
 
 @pytest.fixture(scope="package")
-def made():
+def made(once):
     """Images, package, file, and what was told."""
     folder = once("transfer", train_made_up)
     package, told = pickle.loads((folder / "package").read_bytes())
