@@ -36,7 +36,7 @@ from training.engine.training.recipe import Recipe
 CARD_FORMAT = 1
 # Arrays of so many weights, nearly all of a file, are kept with fewer bits.
 LARGE = 2_000
-# zlib's: a fifth of its usual level's time, for files 3 % larger.
+# zlib's: a fifth of the time of its usual level, for files 3 % larger.
 PACKING_LEVEL = 4
 
 
