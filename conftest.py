@@ -301,7 +301,7 @@ def not_root() -> dict[str, Any]:
 
 def make_cluster(folder: Path) -> None:
     """A cluster with a database that has the site's tables, empty."""
-    from cifarsite.tests.hosts import TABLES, Host
+    from cifarsite.tests.hosts import add_tables
 
     (folder / "password").write_text(secrets.token_hex(8))
     if person := not_root():
@@ -311,12 +311,7 @@ def make_cluster(folder: Path) -> None:
     initdb += ["--no-sync", "--pwfile", folder / "password", "--auth", "scram-sha-256", "--encoding", "UTF8"]
     subprocess.run(initdb, cwd=folder, check=True, stdout=subprocess.DEVNULL, **person)
     with postgres(folder, free_port()) as url:
-        import psycopg
-
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {TABLES}".encode())
-        with tempfile.TemporaryDirectory() as place:
-            Host(Path(place), DATABASE_URL=url.removesuffix("postgres") + TABLES).make_tables()
+        add_tables(url)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -258,9 +259,19 @@ def has_tables(server: str) -> bool:
         return connection.execute(asked, [TABLES]).fetchone() is not None
 
 
+def add_tables(server: str) -> None:
+    """Make, on this server of PostgreSQL, what databases are copied from."""
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {TABLES}".encode())
+    with tempfile.TemporaryDirectory() as folder:
+        Host(Path(folder), DATABASE_URL=f"{server.rpartition('/')[0]}/{TABLES}").make_tables()
+
+
 def copy_tables(database: str) -> None:
     """Make a database of PostgreSQL, empty so far, one with all tables."""
     server, _, name = database.rpartition("/")
+    if not has_tables(f"{server}/postgres"):  # one that a benchmark has started
+        add_tables(f"{server}/postgres")
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {TABLES}".encode())
