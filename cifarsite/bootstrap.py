@@ -215,6 +215,8 @@ def main(arguments: "list[str]") -> None:
     elif verb == "test":
         install("requirements-dev.txt")
         unpack_cifar10()
+        # Hundreds of processes are started, and each would compile the project anew.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         become([str(VENV_PYTHON), "-m", "pytest"] + rest)
     elif verb == "install":
         install(rest[0] if rest else "requirements.txt")

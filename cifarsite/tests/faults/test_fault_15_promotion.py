@@ -29,9 +29,9 @@ from training.registry.promotion import promote, roll_back
 second = ModelVersion.objects.get(name="second")
 for number in range(25):
     promote(second, by=None, reason="Forth.", override=True)
-    time.sleep(0.3)
+    time.sleep(0.1)
     roll_back(by=None, reason="Back.")
-    time.sleep(0.3)
+    time.sleep(0.1)
 promote(second, by=None, reason="To stay.", override=True)
 """
 KILLED_INSIDE = """
