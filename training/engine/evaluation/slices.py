@@ -37,17 +37,19 @@ def looks(images: ImageSet) -> dict[str, Floats]:
     parts: list[list[Floats]] = []
     for start in range(0, len(images), CHUNK):
         rows = range(start, min(start + CHUNK, len(images)))
-        small = images.inputs(rows, "squash32-v1").astype(np.float32)
-        grey = small @ np.array([0.299, 0.587, 0.114], np.float32)
+        small = images.inputs(rows, "squash32-v1")
+        red, green, blue = np.moveaxis(small, 3, 0)
+        grey = small.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
         inner = grey[:, 1:-1, 1:-1]
         around = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
-        span = small.max(axis=3) - small.min(axis=3)
+        # Plane by plane: to look for the largest of three values at a time takes ten times as long.
+        span = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
         parts.append(
             [
                 grey.mean(axis=(1, 2)),
                 grey.std(axis=(1, 2)),
                 np.abs(4 * inner - around).mean(axis=(1, 2)),
-                span.mean(axis=(1, 2)),
+                span.mean(axis=(1, 2), dtype=np.float32),
             ]
         )
     names = ("brightness", "contrast", "sharpness", "colour")
