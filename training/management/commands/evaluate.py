@@ -20,6 +20,8 @@ class Command(BaseCommand):
         "Evaluate a model on CIFAR-10's test images or its project's, on accepted corrections, or on an "
         "evaluation set, and store the report."
     )
+    # It serves no page: what is checked of them would cost its start 0.3 s, and memory.
+    requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("version", metavar="VERSION", help="Name or number of the model version.")
