@@ -1,10 +1,10 @@
 """Twice as many photos as the site can take, for minutes: what it says, what it keeps, what it weighs.
 
-    python -m benchmarks.load [SECONDS] [--quick]      default 60
+    python -m benchmarks.load [SECONDS] [--times 2] [--quick]      default 60
 
 The site is one of its own on this machine, as `make run` starts it: two web processes, a prediction
 worker, the sweeper, SQLite. First a few clients that each wait for their answer find out how many
-photos a second it accepts. Then twice as many are sent, whatever it answers. The load comes from the
+photos a second it accepts. Then ``--times`` as many are sent, whatever it answers. The load comes from the
 same machine and is paid for by it.
 """
 
@@ -32,7 +32,7 @@ from cifarsite.tests.hosts import Host
 from conftest import free_port, wait_until
 
 CLIENTS = 6
-FACTOR = 2.0
+TWICE = 2.0
 # A page that a person may ask for meanwhile: it has to be answered too.
 PAGE_EVERY = 1.0
 PATIENCE = 60.0
@@ -62,7 +62,7 @@ def photo(number: int) -> bytes:
     return file.getvalue()
 
 
-class Line:
+class Connections:
     """Requests to the site over kept connections, with so little work for each that the site has the
     processor: a client that falls behind would measure itself."""
 
@@ -74,15 +74,17 @@ class Line:
         self.head = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
         self.kept: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
 
-    async def ask(self, line: str, headers: str = "", body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
-        """Status, headers with small names, and body of the answer.
+    async def ask(
+        self, request: str, headers: str = "", body: bytes = b""
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send a request, as ``GET /path``; status, headers with small names, and body of the answer.
 
         Raises:
             OSError, EOFError, TimeoutError: there was none.
         """
         async with asyncio.timeout(PATIENCE):
             reader, writer = await self._connection()
-            writer.write(f"{line} HTTP/1.1\r\n{self.head}{headers}\r\n".encode() + body)
+            writer.write(f"{request} HTTP/1.1\r\n{self.head}{headers}\r\n".encode() + body)
             try:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 found = {
@@ -112,11 +114,11 @@ class Line:
         self.kept.clear()
 
 
-async def send(line: Line, content: bytes, seen: Seen) -> None:
+async def send(site: Connections, content: bytes, seen: Seen) -> None:
     started = time.perf_counter()
     headers = f"Content-Type: {MULTIPART['Content-Type']}\r\nContent-Length: {len(content)}\r\n"
     try:
-        status, found, body = await line.ask("POST /api/v1/photos", headers, content)
+        status, found, body = await site.ask("POST /api/v1/photos", headers, content)
     except (OSError, EOFError) as error:
         seen.statuses[type(error).__name__] += 1
         return
@@ -130,13 +132,13 @@ async def send(line: Line, content: bytes, seen: Seen) -> None:
         seen.without_retry_after += "retry-after" not in found
 
 
-async def find_capacity(line: Line, photos: list[bytes], seconds: float, seen: Seen) -> float:
+async def find_capacity(site: Connections, photos: list[bytes], seconds: float, seen: Seen) -> float:
     """Photos a second that are accepted when each client waits for its answer."""
     end = time.perf_counter() + seconds
 
     async def one(number: int) -> None:
         while time.perf_counter() < end:
-            await send(line, photos[number % len(photos)], seen)
+            await send(site, photos[number % len(photos)], seen)
 
     before, started = len(seen.accepted), time.perf_counter()
     await asyncio.gather(*(one(number) for number in range(CLIENTS)))
@@ -144,7 +146,7 @@ async def find_capacity(line: Line, photos: list[bytes], seconds: float, seen: S
 
 
 async def overload(
-    line: Line, photos: list[bytes], rate: float, seconds: float, seen: Seen, weigh: Any
+    site: Connections, photos: list[bytes], rate: float, seconds: float, seen: Seen, weigh: Any
 ) -> None:
     """Send ``rate`` photos a second, whatever comes back."""
     started = time.perf_counter()
@@ -155,7 +157,7 @@ async def overload(
             await asyncio.sleep(PAGE_EVERY)
             begun = time.perf_counter()
             try:
-                status, _headers, _body = await line.ask("GET /healthz")
+                status, _headers, _body = await site.ask("GET /healthz")
             except (OSError, EOFError) as error:
                 seen.statuses[f"page: {type(error).__name__}"] += 1
                 continue
@@ -171,7 +173,7 @@ async def overload(
     number = 0
     while (now := time.perf_counter() - started) < seconds:
         while number < now * rate:
-            task = asyncio.create_task(send(line, photos[number % len(photos)], seen))
+            task = asyncio.create_task(send(site, photos[number % len(photos)], seen))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
             number += 1
@@ -204,17 +206,19 @@ def _child_of(folder: Path, marked: bytes) -> bool:
     return marked in Path(f"/proc/{parent}/environ").read_bytes().split(b"\0")
 
 
-def measure(seconds: float, *, capacity_seconds: float = 30, **settings: Any) -> dict[str, Any]:
+def measure(
+    seconds: float, *, capacity_seconds: float = 30, times: float = TWICE, **settings: Any
+) -> dict[str, Any]:
     """Run it all; the figures."""
     with tempfile.TemporaryDirectory(prefix="load-") as name:
         host = Host(Path(name) / "site", LEASE_SECONDS=30, HEARTBEAT_SECONDS=5, **settings)
         try:
-            return _measure(host, seconds, capacity_seconds)
+            return _measure(host, seconds, capacity_seconds, times)
         finally:
             host.destroy()
 
 
-def _measure(host: Host, seconds: float, capacity_seconds: float) -> dict[str, Any]:
+def _measure(host: Host, seconds: float, capacity_seconds: float, times: float) -> dict[str, Any]:
     token, port = host.prepare(), free_port()
     host.serve(port)
     host.start_worker("w1")
@@ -229,14 +233,14 @@ def _measure(host: Host, seconds: float, capacity_seconds: float) -> dict[str, A
         weights.append((time.perf_counter() - began, weight(host)))
 
     async def run() -> float:
-        line = Line(port, token)
-        await find_capacity(line, photos, min(capacity_seconds, 10), warm)
-        found = await find_capacity(line, photos, capacity_seconds, warm)
+        site = Connections(port, token)
+        await find_capacity(site, photos, min(capacity_seconds, 10), warm)
+        found = await find_capacity(site, photos, capacity_seconds, warm)
         # What the first moments of too much load take is not growth: every thread has had its photo.
-        await overload(line, photos, FACTOR * found, min(capacity_seconds, 20), crowd, weigh)
+        await overload(site, photos, times * found, min(capacity_seconds, 20), crowd, weigh)
         weights.clear()
-        await overload(line, photos, FACTOR * found, seconds, seen, weigh)
-        line.close()
+        await overload(site, photos, times * found, seconds, seen, weigh)
+        site.close()
         return found
 
     capacity = asyncio.run(run())
@@ -255,7 +259,7 @@ def _measure(host: Host, seconds: float, capacity_seconds: float) -> dict[str, A
         "load_average": os.getloadavg()[1],
         "photo_bytes": len(photos[0]),
         "capacity_photos_per_second": round(capacity, 2),
-        "offered_photos_per_second": round(FACTOR * capacity, 2),
+        "offered_photos_per_second": round(times * capacity, 2),
         "statuses": dict(seen.statuses),
         "statuses_before": dict(warm.statuses + crowd.statuses),
         "refusals_without_retry_after": seen.without_retry_after,
@@ -292,11 +296,16 @@ def percentiles(values: list[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("seconds", type=float, nargs="?", default=60)
+    parser.add_argument("--times", type=float, default=TWICE, help="how many times what it can take")
     parser.add_argument("--quick", action="store_true", help="only to see that it runs")
     arguments = parser.parse_args()
-    figures = measure(5, capacity_seconds=3) if arguments.quick else measure(arguments.seconds)
+    if arguments.quick:
+        figures = measure(5, capacity_seconds=3, times=arguments.times)
+    else:
+        figures = measure(arguments.seconds, times=arguments.times)
     n, accepted = figures["accepted"], figures["capacity_photos_per_second"]
-    figure, what = results.figure, "at twice what the site can take"
+    times = "twice" if arguments.times == TWICE else f"{arguments.times:g} times"
+    figure, what = results.figure, f"at {times} what the site can take"
     rows = [
         figure("photos accepted by six clients that wait", accepted, "photos/s", n),
         figure(f"{what}: accepted photos that were lost", figures["lost"], "photos", n, at_most=0),
