@@ -176,6 +176,7 @@ def test_the_web_server_waits_for_the_preparation(tmp_path: Path, sites: list[Si
     wait_until(lambda: "pipe" in Path(f"/proc/{server}/wchan").read_text(), "its wait", 60)
     assert not accepts(site.port)
     other.execute("COMMIT")
+    other.close()
     site.wait_for("The site is at")
     assert site.get("/")[0] == 200
 
