@@ -6,6 +6,7 @@ an upload with ``?wait``, and where that gave 202, looks at the photo until it i
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import re
@@ -265,3 +266,57 @@ def take_turn(
     found.rates.append(answered / elapsed)
     found.client_processor += time.process_time() - own
     found.system_processor.update(processor_seconds(system.pid) - theirs)
+
+
+class Connections:
+    """Requests to the site, as many at a time as the caller starts, over connections that are kept.
+
+    Each takes so little work that the site has the processor: a client that falls behind measures itself.
+    """
+
+    # Sooner than the server (15 s), or a request may meet a connection that it is closing.
+    KEPT_SECONDS = 5.0
+
+    def __init__(self, port: int, token: str, patience: float) -> None:
+        self.port, self.patience = port, patience
+        self.head = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
+        self.kept: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def ask(
+        self, request: str, headers: str = "", body: bytes = b""
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send a request, as ``GET /path``; status, headers with small names, and body of the answer.
+
+        Raises:
+            OSError, EOFError, TimeoutError: there was none.
+        """
+        async with asyncio.timeout(self.patience):
+            reader, writer = await self._connection()
+            writer.write(f"{request} HTTP/1.1\r\n{self.head}{headers}\r\n".encode() + body)
+            try:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                found = {
+                    name.lower(): value for name, _, value in (text.partition(": ") for text in head[1:])
+                }
+                content = await reader.readexactly(int(found.get("content-length", 0)))
+            except BaseException:
+                writer.close()
+                raise
+        if found.get("connection") == "close":
+            writer.close()
+        else:
+            self.kept.append((time.perf_counter(), reader, writer))
+        return int(head[0].split()[1]), found, content
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self.kept:
+            since, reader, writer = self.kept.pop()
+            if time.perf_counter() - since < self.KEPT_SECONDS and not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    def close(self) -> None:
+        for _since, _reader, writer in self.kept:
+            writer.close()
+        self.kept.clear()

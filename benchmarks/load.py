@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import results
-from benchmarks.clients import MULTIPART, Photo
+from benchmarks.clients import MULTIPART, Connections, Photo
 from cifarsite.tests.hosts import Host
 from conftest import free_port, wait_until
 
@@ -62,63 +62,12 @@ def photo(number: int) -> bytes:
     return file.getvalue()
 
 
-class Connections:
-    """Requests to the site over kept connections, with so little work for each that the site has the
-    processor: a client that falls behind would measure itself."""
-
-    # Sooner than the server (15 s), or a request may meet a connection that it is closing.
-    KEPT_SECONDS = 5.0
-
-    def __init__(self, port: int, token: str) -> None:
-        self.port = port
-        self.head = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
-        self.kept: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
-
-    async def ask(
-        self, request: str, headers: str = "", body: bytes = b""
-    ) -> tuple[int, dict[str, str], bytes]:
-        """Send a request, as ``GET /path``; status, headers with small names, and body of the answer.
-
-        Raises:
-            OSError, EOFError, TimeoutError: there was none.
-        """
-        async with asyncio.timeout(PATIENCE):
-            reader, writer = await self._connection()
-            writer.write(f"{request} HTTP/1.1\r\n{self.head}{headers}\r\n".encode() + body)
-            try:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                found = {
-                    name.lower(): value for name, _, value in (text.partition(": ") for text in head[1:])
-                }
-                content = await reader.readexactly(int(found.get("content-length", 0)))
-            except BaseException:
-                writer.close()
-                raise
-        if found.get("connection") == "close":
-            writer.close()
-        else:
-            self.kept.append((time.perf_counter(), reader, writer))
-        return int(head[0].split()[1]), found, content
-
-    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        while self.kept:
-            since, reader, writer = self.kept.pop()
-            if time.perf_counter() - since < self.KEPT_SECONDS and not reader.at_eof():
-                return reader, writer
-            writer.close()
-        return await asyncio.open_connection("127.0.0.1", self.port)
-
-    def close(self) -> None:
-        for _since, _reader, writer in self.kept:
-            writer.close()
-        self.kept.clear()
-
-
-async def send(site: Connections, content: bytes, seen: Seen) -> None:
+async def send(site: Connections, photo: Photo, seen: Seen) -> None:
     started = time.perf_counter()
-    headers = f"Content-Type: {MULTIPART['Content-Type']}\r\nContent-Length: {len(content)}\r\n"
+    form = photo.forms["file"]
+    headers = f"Content-Type: {MULTIPART['Content-Type']}\r\nContent-Length: {len(form)}\r\n"
     try:
-        status, found, body = await site.ask("POST /api/v1/photos", headers, content)
+        status, found, body = await site.ask("POST /api/v1/photos", headers, form)
     except (OSError, EOFError) as error:
         seen.statuses[type(error).__name__] += 1
         return
@@ -132,7 +81,7 @@ async def send(site: Connections, content: bytes, seen: Seen) -> None:
         seen.without_retry_after += "retry-after" not in found
 
 
-async def find_capacity(site: Connections, photos: list[bytes], seconds: float, seen: Seen) -> float:
+async def find_capacity(site: Connections, photos: list[Photo], seconds: float, seen: Seen) -> float:
     """Photos a second that are accepted when each client waits for its answer."""
     end = time.perf_counter() + seconds
 
@@ -146,7 +95,7 @@ async def find_capacity(site: Connections, photos: list[bytes], seconds: float, 
 
 
 async def overload(
-    site: Connections, photos: list[bytes], rate: float, seconds: float, seen: Seen, weigh: Any
+    site: Connections, photos: list[Photo], rate: float, seconds: float, seen: Seen, weigh: Any
 ) -> None:
     """Send ``rate`` photos a second, whatever comes back."""
     started = time.perf_counter()
@@ -224,7 +173,7 @@ def _measure(host: Host, seconds: float, capacity_seconds: float, times: float) 
     host.start_worker("w1")
     host.python("manage.py", "recover", "--every", "15", name="sweeper")
     host.wait_for_worker("w1")
-    photos = [Photo(photo(number)).forms["file"] for number in range(8)]
+    photos = [Photo(photo(number)) for number in range(8)]
     warm, crowd, seen = Seen(), Seen(), Seen()
     weights: list[tuple[float, float]] = []
     began = time.perf_counter()
@@ -233,7 +182,7 @@ def _measure(host: Host, seconds: float, capacity_seconds: float, times: float) 
         weights.append((time.perf_counter() - began, weight(host)))
 
     async def run() -> float:
-        site = Connections(port, token)
+        site = Connections(port, token, PATIENCE)
         await find_capacity(site, photos, min(capacity_seconds, 10), warm)
         found = await find_capacity(site, photos, capacity_seconds, warm)
         # What the first moments of too much load take is not growth: every thread has had its photo.
@@ -257,7 +206,7 @@ def _measure(host: Host, seconds: float, capacity_seconds: float, times: float) 
         "seconds": seconds,
         "cores": os.cpu_count(),
         "load_average": os.getloadavg()[1],
-        "photo_bytes": len(photos[0]),
+        "photo_bytes": photos[0].size,
         "capacity_photos_per_second": round(capacity, 2),
         "offered_photos_per_second": round(times * capacity, 2),
         "statuses": dict(seen.statuses),

@@ -8,12 +8,13 @@ import secrets
 import selectors
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,10 @@ class Host:
         """What ``code`` leaves in ``answer``."""
         said = self.shell(f"{code}\nimport json\nprint('answer', json.dumps(answer, default=str))")
         return json.loads(next(line for line in said.splitlines() if line.startswith("answer "))[7:])
+
+    def sqlite(self, timeout: float = 20) -> closing[sqlite3.Connection]:
+        """Its SQLite database, to look into, closed behind the block: the collector may take long for it."""
+        return closing(sqlite3.connect(self.folder / "db.sqlite3", timeout=timeout))
 
     def migrate(self) -> None:
         """All tables, empty: a copy of what is made once a run."""

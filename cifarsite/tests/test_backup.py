@@ -175,7 +175,7 @@ def test_a_restore_takes_nothing_away_by_mistake(on_one_machine: Host, tmp_path:
         assert "damaged" in host.manage("restore", str(backups), expected=1)
         damaged.write_bytes(kept)
     # To look is to open, which makes an empty database of a lost one.
-    with closing(sqlite3.connect(host.folder / "db.sqlite3")) as database:
+    with host.sqlite() as database:
         assert database.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
     host.manage("restore", str(backups))
     host.manage("restore", str(backups), "--replace")

@@ -8,11 +8,9 @@ import json
 import os
 import secrets
 import signal
-import sqlite3
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -147,7 +145,7 @@ class Site(Host):
         if self.database:
             with psycopg.connect(self.database, connect_timeout=5) as connection:
                 return connection.execute(query.encode()).fetchall()
-        with closing(sqlite3.connect(self.folder / "db.sqlite3", timeout=20)) as database:
+        with self.sqlite() as database:
             return database.execute(query).fetchall()
 
     def one(self, query: str) -> Any:

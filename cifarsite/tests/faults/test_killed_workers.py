@@ -5,7 +5,6 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 
 import pytest
 
@@ -72,7 +71,7 @@ def is_writable(site: Site) -> bool:
     if site.database:
         return True
     try:
-        with closing(sqlite3.connect(site.folder / "db.sqlite3", timeout=0.2)) as database:
+        with site.sqlite(timeout=0.2) as database:
             database.execute("BEGIN IMMEDIATE")
             database.rollback()
     except sqlite3.OperationalError:

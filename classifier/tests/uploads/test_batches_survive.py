@@ -2,9 +2,7 @@
 
 import http.client
 import signal
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -36,7 +34,7 @@ class Site(Host):
             self.ask_to_end(process)
 
     def one(self, query: str) -> int:
-        with closing(sqlite3.connect(self.folder / "db.sqlite3", timeout=20)) as database:
+        with self.sqlite() as database:
             found: int = database.execute(query).fetchone()[0]
         return found
 

@@ -5,7 +5,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ class Host(hosts.Host):
         self.shell(f"jobs.{name}(TrainingJob.objects.get(pk={job}))")
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        with closing(sqlite3.connect(self.folder / "db.sqlite3", timeout=20)) as database:
+        with self.sqlite() as database:
             database.row_factory = sqlite3.Row
             return database.execute(query, values).fetchall()
 
