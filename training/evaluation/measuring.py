@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -18,8 +16,7 @@ from training.models import EvaluationReport, ModelVersion
 from training.registry import model_store
 
 if TYPE_CHECKING:
-    from training.engine.evaluation.report import Measured, Outputs
-    from training.engine.inference.predictor import Predictor
+    from training.engine.evaluation.report import Measured
     from training.engine.packaging.package import Package
 from training.evaluation.reports import keep
 
@@ -56,10 +53,8 @@ def evaluate(
 
 
 def measure_new(
-    content: bytes,
-    card: dict[str, Any],
+    made: Package,
     cifar: Cifar10,
-    outputs: Outputs,
     say: Say = lambda sentence: None,
     patiently: Callable[[Callable[[], Any]], Any] = lambda read: read(),
 ) -> list[tuple[ImageSet, Measured]]:
@@ -67,20 +62,19 @@ def measure_new(
     where there are some that measure.
 
     Args:
-        content, card, outputs: as in ``training.engine.packaging.package``.
         patiently: does what it is given again while the database or the store of files is away.
     """
     from training.engine.evaluation.report import measure
 
-    predictor = new_predictor(content, card)
     distorted = settings.REPORT_DISTORTED_IMAGES
-    images, preprocessing = cifar10_test(cifar), card["preprocessing"]
-    made = [(images, measure(predictor, images, preprocessing, say, distorted=distorted, outputs=outputs))]
+    images, preprocessing = cifar10_test(cifar), made.card["preprocessing"]
+    of_test = measure(made.predictor, images, preprocessing, say, distorted=distorted, outputs=made.outputs)
+    found = [(images, of_test)]
     photos = patiently(dataset_versions.newest_measuring_set)
     if photos is not None:
         say("Now the corrected photos.")
-        made.append((photos, measure(predictor, photos, preprocessing, say, distorted=distorted)))
-    return made
+        found.append((photos, measure(made.predictor, photos, preprocessing, say, distorted=distorted)))
+    return found
 
 
 def measure_project(
@@ -95,7 +89,7 @@ def measure_project(
     from training.engine.evaluation.corruptions import robustness
     from training.engine.evaluation.report import measure
 
-    predictor, preprocessing = new_predictor(made.content, made.card), made.card["preprocessing"]
+    predictor, preprocessing = made.predictor, made.card["preprocessing"]
     by, fair = made.card["measured_by"], fair_set(images)
     rows = images.rows() if by == CROSS_VALIDATION else images.rows(TEST)
     name = model_store.made_on(images.project, made.card) if images.project else _set_name(images)
@@ -170,17 +164,6 @@ def measure_champion_of(project: str, images: LabelledImages, say: Say = lambda 
     if fair is not None and not champion.reports.filter(dataset_sha256=fair.sha256).exists():
         say(f"Measuring {champion} on the same images: {fair.name}.")
         evaluate_on_project(champion, images, say)
-
-
-def new_predictor(content: bytes, card: dict[str, Any]) -> Predictor:
-    """The model of a package, ready."""
-    from training.engine.inference.predictor import Predictor
-    from training.engine.inference.verdict import DecisionPolicy
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        path.write_bytes(content)
-        return Predictor(path, DecisionPolicy.from_card(card["judge"]), card.get("classes"))
 
 
 def measure_champion(cifar: Cifar10, sets: list[ImageSet], say: Say = lambda sentence: None) -> None:

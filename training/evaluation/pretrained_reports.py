@@ -107,11 +107,15 @@ def ship(name: str, cifar: Cifar10, say: Say = lambda sentence: None) -> Path:
     """
     from training.engine.data.statistics import data_facts
     from training.engine.evaluation.report import measure
+    from training.engine.inference.predictor import Predictor
+    from training.engine.inference.verdict import DecisionPolicy
 
     card = pretrained.shipped_card(name)
     images = measuring.cifar10_test(cifar)
     measured = measure(
-        measuring.new_predictor(pretrained.shipped_file(name).read_bytes(), card),
+        Predictor(
+            pretrained.shipped_file(name), DecisionPolicy.from_card(card["judge"]), card.get("classes")
+        ),
         images,
         card["preprocessing"],
         say,

@@ -163,9 +163,7 @@ def _measure(made: Package, cifar: Cifar10, recorder: Recorder) -> list[tuple[Im
     failure costs the panels alone, not the model."""
     measured: list[tuple[ImageSet, Measured]] = []
     try:
-        found = measuring.measure_new(
-            made.content, made.card, cifar, made.outputs, recorder.say, patiently=patiently
-        )
+        found = measuring.measure_new(made, cifar, recorder.say, patiently=patiently)
         for images, of_new in found:
             patiently(partial(reports.keep_files, made.sha256, images, of_new, cifar=cifar))
             measured.append((images, of_new))

@@ -12,7 +12,7 @@ import os
 import platform
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,9 @@ PACKING_LEVEL = 4
 class Package:
     """A ``.keras`` file's bytes, their sha256, the card and the test split's figures.
 
-    ``outputs``: features float32 [N, D] and logits float32 [N, K] of the test split, in its order.
+    Attributes:
+        outputs: features float32 [N, D] and logits float32 [N, K] of the test split, in its order.
+        predictor: the file, loaded as the site will load it.
     """
 
     content: bytes
@@ -52,6 +54,17 @@ class Package:
     card: dict[str, Any]
     test: dict[str, Any]
     outputs: tuple[NDArray[np.float32], NDArray[np.float32]]
+    predictor: Predictor
+
+
+def loaded(
+    content: bytes, judge: DecisionPolicy | None = None, classes: Sequence[str] | None = None
+) -> Predictor:
+    """The bytes of a ``.keras`` file, loaded; see ``Predictor``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(content)
+        return Predictor(path, judge, classes)
 
 
 def package(
@@ -79,11 +92,8 @@ def package(
         "epochs": len(fitted.history["loss"]),
     }
     content = saved(fitted.model, run)
-    sha256 = hashlib.sha256(content).hexdigest()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        path.write_bytes(content)
-        judged = judge_and_measure(path, recipe, cifar, data, photos, synthetic_ood_images)
+    predictor = loaded(content)
+    judged = judge_and_measure(predictor, recipe, cifar, data, photos, synthetic_ood_images)
     card = {
         "format": CARD_FORMAT,
         "recipe": recipe.name,
@@ -110,7 +120,8 @@ def package(
         "file_bytes": len(content),
         **made_by(),
     }
-    return Package(content, sha256, card, judged.test, judged.outputs)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Package(content, sha256, card, judged.test, judged.outputs, predictor)
 
 
 @dataclass(frozen=True)
@@ -129,15 +140,15 @@ class Judged:
 
 
 def judge_and_measure(
-    path: Path,
+    predictor: Predictor,
     recipe: Recipe,
     cifar: Cifar10,
     data: TrainingData,
     photos: PhotoSet | None = None,
     synthetic_ood_images: int = SYNTHETIC_OOD_IMAGES,
 ) -> Judged:
-    """Fit calibration and thresholds to the validation part, then measure a ``.keras`` file."""
-    predictor, preprocessing = Predictor(path), recipe.preprocessing
+    """Fit calibration and thresholds to the validation part, have the model judge by them, and measure it."""
+    preprocessing = recipe.preprocessing
     validation = run_model(predictor, data.x_val, preprocessing)
     predictor.judge = DecisionPolicy.fit(
         validation.logits, data.y_val, validation.ood_penalty, recipe.knows_none

@@ -16,6 +16,7 @@ from typing import Any
 
 from training.engine.data.cifar10 import SPLIT_SEED, Cifar10, DatasetError, load_cifar10, split_training
 from training.engine.data.photo_set import PhotosError, PhotoSet, load_photos
+from training.engine.inference.predictor import Predictor
 from training.engine.packaging.package import judge_and_measure
 from training.engine.recipes import RECIPES
 
@@ -40,7 +41,7 @@ def repack(folder: Path, cifar: Cifar10, photos: PhotoSet | None = None) -> dict
     if card["preprocessing"] != recipe.preprocessing:
         raise RepackError(f"{folder.name} takes {card['preprocessing']}, its recipe {recipe.preprocessing}.")
     data = split_training(cifar, recipe.validation_fraction, SPLIT_SEED)
-    judged = judge_and_measure(model, recipe, cifar, data, photos)
+    judged = judge_and_measure(Predictor(model), recipe, cifar, data, photos)
     # Figures on photos hold for one calibration: without photos there are none.
     note = card.pop("photos", {}).get("note")
     card |= judged.card

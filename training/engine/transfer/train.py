@@ -4,10 +4,8 @@ learning curve."""
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,15 @@ from training.engine.evaluation.metrics import ModelOutputs, figures, held_out_o
 from training.engine.evaluation.reliability import answered, apart
 from training.engine.inference.predictor import Predictor
 from training.engine.inference.verdict import COVERAGE, FALSE_ALARMS, UNKNOWN, DecisionPolicy
-from training.engine.packaging.package import CARD_FORMAT, Package, layer_table, made_by, saved, summary
+from training.engine.packaging.package import (
+    CARD_FORMAT,
+    Package,
+    layer_table,
+    loaded,
+    made_by,
+    saved,
+    summary,
+)
 from training.engine.recipes.transfer import PREPROCESSING, RECIPE
 from training.engine.training.flops import forward_flops
 from training.engine.training.recipe import Values
@@ -114,10 +120,10 @@ def train(
         **made_by(),
     }
     test, outputs = _measure(images, fitted, seed, judged, card)
-    with _loaded(content, judged.policy, images.classes) as predictor:
-        card["verdicts"]["made_up"] = _made_up(predictor, judged.scores)
-        answers = fitted.logits(images.rows(VALIDATION, TEST))
-        card["held_out"] = held_out_of(predictor, images, PREPROCESSING, answers)
+    predictor = loaded(content, judged.policy, images.classes)
+    card["verdicts"]["made_up"] = _made_up(predictor, judged.scores)
+    answers = fitted.logits(images.rows(VALIDATION, TEST))
+    card["held_out"] = held_out_of(predictor, images, PREPROCESSING, answers)
     if not should_stop():
         card["learning_curve"] = learning_curve(
             fitted.training,
@@ -129,7 +135,7 @@ def train(
             may_cross=fitted.tuned is None,
         )
     card["seconds"] = round(time.monotonic() - began, 1)
-    return Package(content, hashlib.sha256(content).hexdigest(), card, test, outputs)
+    return Package(content, hashlib.sha256(content).hexdigest(), card, test, outputs, predictor)
 
 
 def _card(images: LabelledImages, values: Values, fitted: Fit, model: Any) -> dict[str, Any]:
@@ -233,15 +239,6 @@ def _measure(
         summary(measured(fitted.logits(by_validation), by_validation)) if len(by_validation) else card["test"]
     )
     return test, (seen.features, logits)
-
-
-@contextmanager
-def _loaded(content: bytes, policy: DecisionPolicy, classes: tuple[str, ...]) -> Iterator[Predictor]:
-    """The file, loaded as the site will load it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        path.write_bytes(content)
-        yield Predictor(path, policy, classes)
 
 
 def _made_up(predictor: Predictor, own: NDArray[np.float64]) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 import io
 import json
+from unittest import mock
 
 import pytest
 from django.core.files.storage import default_storage
@@ -87,14 +88,15 @@ def test_a_runs_model_is_uploaded_before_the_transaction(shipped, monkeypatch):
     """In it, a slow store would hold the lock that every other writer waits for."""
     import numpy as np
 
+    from training.engine.inference.predictor import Predictor
     from training.engine.packaging.package import Package
     from training.jobs import recorder
 
     shipped(b"one")
     card = pretrained.shipped_card("made")
-    made = Package(
-        b"one", card["sha256"], card, {"n": 10, "accuracy": 0.9}, (np.zeros((1, 1), np.float32),) * 2
-    )
+    outputs = (np.zeros((1, 1), np.float32),) * 2
+    predictor = mock.Mock(spec=Predictor)
+    made = Package(b"one", card["sha256"], card, {"n": 10, "accuracy": 0.9}, outputs, predictor)
     job = ownership.own_new("seed_cnn", {}, worker="test")
     outside, inside = len(connection.savepoint_ids), []
     save = default_storage.save

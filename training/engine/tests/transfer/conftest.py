@@ -12,7 +12,7 @@ from training.engine.tests.transfer.made_up import made_up
 
 @pytest.fixture(scope="package")
 def made(once):
-    """Images, package, file, and what was told."""
+    """Images, package (without its loaded file), file, and what was told."""
     folder = once("transfer", train_made_up)
     package, told = pickle.loads((folder / "package").read_bytes())
     return made_up(), package, folder / "model.keras", told
@@ -26,4 +26,5 @@ def train_made_up(folder: Path) -> None:
     values = RECIPES["transfer"].clean()
     package = train(made_up(), values, features_dir=folder / "features", report=told.append)
     (folder / "model.keras").write_bytes(package.content)
+    vars(package)["predictor"] = None  # which cannot be pickled
     (folder / "package").write_bytes(pickle.dumps((package, told)))
