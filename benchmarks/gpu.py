@@ -246,7 +246,7 @@ def forward(quick: bool) -> None:
         for name, path in model_files(Path(folder)).items():
             started = time.perf_counter()
             predictor = Predictor(path)
-            predictor.warm_up()
+            predictor.network.warm_up()
             ready = time.perf_counter() - started
             images = np.random.default_rng(0).integers(
                 0, 256, (max(SIZES), *predictor.input_shape), dtype=np.uint8
@@ -278,7 +278,7 @@ def predicting(seconds: float) -> None:
     from training.engine.inference.predictor import Predictor
 
     predictor = Predictor(ROOT / "training/pretrained/photo_net/model.keras")
-    predictor.warm_up()
+    predictor.network.warm_up()
     image = np.zeros((1, *predictor.input_shape), np.uint8)
     print("ready", flush=True)
     taken: list[float] = []

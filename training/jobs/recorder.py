@@ -16,6 +16,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from cifarsite.core.storage import StorageUnavailable
+from training.engine.inference.network import LiteRTNetwork
 from training.engine.training import checkpoints
 from training.engine.training.callbacks import TrainingError
 from training.engine.training.fit import StopTraining
@@ -77,7 +78,9 @@ def keep(
     job: TrainingJob, made: Package, measured: list[tuple[ImageSet, Measured]], *, early: bool
 ) -> ModelVersion:
     """The model, its reports and the job's last state, all or nothing; the file comes before the rows."""
-    model_store.keep_file(made.content)
+    network = made.predictor.network
+    converted = network.content if isinstance(network, LiteRTNetwork) else None
+    model_store.keep_file(made.content, converted)
     earlier = job.models.count()
     name = f"{job.recipe}-{job.pk}" + (f"-{earlier + 1}" if earlier else "")
     # The same request again gives the same file, which is one model.

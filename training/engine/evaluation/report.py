@@ -284,8 +284,8 @@ def centres(
 def speed(predictor: Predictor, repeats: int = 15) -> dict[str, Any]:
     """Seconds of one image's forward pass: the median and the range of the middle half, of ``n``
     repeats; images a second in batches of ``batch``; and on which machine."""
-    predictor.warm_up()
-    batch = predictor.batch_sizes[-1]
+    predictor.network.warm_up()
+    batch = predictor.network.images_at_once
     one, many = (np.zeros((n, *predictor.input_shape), np.uint8) for n in (1, batch))
     predictor.forward(many)
     times = []

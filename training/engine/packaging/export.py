@@ -27,6 +27,7 @@ from training.engine.data.cifar10 import CLASS_NAMES
 from training.engine.data.labelled_images import CROSS_VALIDATION
 from training.engine.data.preprocessing import find_version
 from training.engine.inference.calibration import TINY, Calibration
+from training.engine.inference.keras_network import KerasNetwork
 from training.engine.inference.predictor import Predictor
 from training.engine.inference.verdict import DecisionPolicy
 from training.engine.packaging.package import PACKING_LEVEL
@@ -64,22 +65,23 @@ def write(
     if format not in FORMATS:
         raise ExportError(f"There is no format '{format}': choose one of {', '.join(FORMATS)}.")
     classes = card.get("classes") or CLASS_NAMES
-    predictor = Predictor(model, DecisionPolicy.from_card(card["judge"]), classes)
+    network = KerasNetwork(model)
+    predictor = Predictor(network, DecisionPolicy.from_card(card["judge"]), classes)
     files: dict[str, bytes] = {
-        "model.json": _packed(about(card, predictor)),
+        "model.json": _packed(about(card, predictor, network.ends_in_softmax)),
         "card.json": _packed(card),
         "README.md": readme(card, predictor, format, samples is not None).encode(),
     }
     if format == "keras":
         files |= {"model.keras": model.read_bytes(), "predict.py": PREDICT.read_bytes()}
     else:
-        files |= tflite(predictor, samples)
+        files |= tflite(network, predictor.judge.calibration, samples)
     with zipfile.ZipFile(out, "w") as archive:
         for name, content in files.items():
             archive.writestr(zipfile.ZipInfo(name, WHEN), content, zipfile.ZIP_DEFLATED, PACKING_LEVEL)
 
 
-def about(card: dict[str, Any], predictor: Predictor) -> dict[str, Any]:
+def about(card: dict[str, Any], predictor: Predictor, ends_in_softmax: bool) -> dict[str, Any]:
     """What a program must know to use the file, JSON-able."""
     preprocessing = find_version(card["preprocessing"])
     return {
@@ -90,51 +92,55 @@ def about(card: dict[str, Any], predictor: Predictor) -> dict[str, Any]:
         "side": preprocessing.size[0],
         "kept": preprocessing.kept,
         "input": "RGB, float32, 0 to 255, [N, side, side, 3]",
-        "ends_in_softmax": predictor.ends_in_softmax,
+        "ends_in_softmax": ends_in_softmax,
         # Below 'turn' the bend of the confidence is a straight line, see ``Calibration``.
         "judge": {**_finite(predictor.judge.settings()), "turn": predictor.judge.calibration.turn},
     }
 
 
-def tflite(predictor: Predictor, samples: NDArray[np.uint8] | None = None) -> dict[str, bytes]:
+def tflite(
+    loaded: KerasNetwork, calibration: Calibration, samples: NDArray[np.uint8] | None = None
+) -> dict[str, bytes]:
     """``model.tflite`` (float32), ``model_float16.tflite`` and ``model_int8.tflite``.
 
     Each takes float32 [1, H, W, 3] in 0..255 and returns calibrated probabilities float32 [1, K].
     """
-    if samples is not None and samples.shape[1:] != predictor.input_shape:
+    if samples is not None and samples.shape[1:] != loaded.input_shape:
         raise ExportError(
-            f"Samples of {samples.shape[1:]} are no inputs of a model of {predictor.input_shape}."
+            f"Samples of {samples.shape[1:]} are no inputs of a model of {loaded.input_shape}."
         )
-    network = _without_nearness(predictor)
-    plain, half = (_converter(predictor, network, rounds) for rounds in (False, True))
+    network = _without_nearness(loaded.model)
+    def converter(network: Any, rounds: bool) -> Any:
+        return _converter(loaded, network, calibration, rounds)
+
+    plain, half = converter(network, False), converter(network, True)
     half.target_spec = tf.lite.TargetSpec(supported_types=[tf.float16])
     made = {"model.tflite": plain.convert(), "model_float16.tflite": half.convert()}
     if samples is not None:
         network = _rounded(network, samples)
-    return {**made, "model_int8.tflite": _converter(predictor, network, True).convert()}
+    return {**made, "model_int8.tflite": converter(network, True).convert()}
 
 
-def _converter(predictor: Predictor, network: Any, rounds: bool) -> Any:
-    signature = [tf.TensorSpec((1, *predictor.input_shape), tf.float32, name="pixels")]
+def _converter(loaded: KerasNetwork, network: Any, calibration: Calibration, rounds: bool) -> Any:
+    signature = [tf.TensorSpec((1, *loaded.input_shape), tf.float32, name="pixels")]
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
     def answer(pixels: Any) -> Any:
         outputs = network(pixels, training=False)
-        if predictor.ends_in_softmax:
+        if loaded.ends_in_softmax:
             outputs = tf.math.log(tf.maximum(outputs, 1e-30))
-        return calibrated(outputs, predictor.judge.calibration)
+        return calibrated(outputs, calibration)
 
     made = tf.lite.TFLiteConverter.from_concrete_functions([answer.get_concrete_function()], answer)
     made.optimizations = [tf.lite.Optimize.DEFAULT] if rounds else []
     return made
 
 
-def _without_nearness(predictor: Predictor) -> Any:
+def _without_nearness(network: Any) -> Any:
     """The network up to its logits; of the recipe ``transfer`` without the part that moves all of them alike,
     since probabilities do not see it."""
     import keras
 
-    network = predictor.network
     for layer in network.layers:
         if layer.name == "classifier":
             return keras.Model(network.inputs, layer.output)

