@@ -122,7 +122,7 @@ def load_network(path: str | Path, litert: Callable[[], bytes] | None = None) ->
 
 
 def may_have_gpu() -> bool:
-    return any(os.path.exists(name) for name in GPU_DEVICES)
+    return any(Path(name).exists() for name in GPU_DEVICES)
 
 
 def _threads() -> int:

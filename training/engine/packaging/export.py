@@ -106,10 +106,9 @@ def tflite(
     Each takes float32 [1, H, W, 3] in 0..255 and returns calibrated probabilities float32 [1, K].
     """
     if samples is not None and samples.shape[1:] != loaded.input_shape:
-        raise ExportError(
-            f"Samples of {samples.shape[1:]} are no inputs of a model of {loaded.input_shape}."
-        )
+        raise ExportError(f"Samples of {samples.shape[1:]} are no inputs of a model of {loaded.input_shape}.")
     network = _without_nearness(loaded.model)
+
     def converter(network: Any, rounds: bool) -> Any:
         return _converter(loaded, network, calibration, rounds)
 

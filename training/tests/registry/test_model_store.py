@@ -1,13 +1,17 @@
 import io
 import json
+import subprocess
+import sys
 from unittest import mock
 
+import numpy as np
 import pytest
 from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.db import connection
 
 from cifarsite.test import make_user
+from conftest import ROOT
 from training.jobs import ownership
 from training.models import ModelVersion, Promotion
 from training.registry import model_store, pretrained
@@ -86,8 +90,7 @@ def test_the_offer_stands_on_the_models_page_for_staff_and_in_the_command(shippe
 
 def test_a_runs_model_is_uploaded_before_the_transaction(shipped, monkeypatch):
     """In it, a slow store would hold the lock that every other writer waits for."""
-    import numpy as np
-
+    from training.engine.inference.network import Network
     from training.engine.inference.predictor import Predictor
     from training.engine.packaging.package import Package
     from training.jobs import recorder
@@ -95,7 +98,7 @@ def test_a_runs_model_is_uploaded_before_the_transaction(shipped, monkeypatch):
     shipped(b"one")
     card = pretrained.shipped_card("made")
     outputs = (np.zeros((1, 1), np.float32),) * 2
-    predictor = mock.Mock(spec=Predictor)
+    predictor = mock.Mock(spec=Predictor, network=mock.Mock(spec=Network))
     made = Package(b"one", card["sha256"], card, {"n": 10, "accuracy": 0.9}, outputs, predictor)
     job = ownership.own_new("seed_cnn", {}, worker="test")
     outside, inside = len(connection.savepoint_ids), []
@@ -145,6 +148,92 @@ def test_a_registered_file_that_asks_for_code_is_not_loaded_and_a_foreign_one_no
         (folder / f"{live().sha256}.keras").write_bytes(b"from elsewhere")
     with pytest.raises(model_store.ModelFileError):
         model_store.model_file(live())
+
+
+# What a prediction worker does: the process that asks must not hold TensorFlow.
+ASK = """
+import sys
+import django
+django.setup()
+from django.conf import settings
+from pathlib import Path
+from training.registry import model_store
+
+settings.MODELS_DIR = Path(sys.argv[1])
+of = {"sha256": sys.argv[2], "name": "made", "card": {"judge": {}}, "classes": list("abcdefghij")}
+model_store.load(model_store.ModelVersion(**of))
+print(sorted({"tensorflow", "keras"} & set(sys.modules)))
+"""
+
+
+def shipped_model(shipped):
+    """The smallest model that ships, as a live one of this test."""
+    pretrained_dir = ROOT / "training" / "pretrained" / "fast_cnn"
+    card = json.loads((pretrained_dir / "card.json").read_text())
+    shipped((pretrained_dir / "model.keras").read_bytes(), judge=card["judge"])
+    pretrained.install_pretrained()
+    version = live()
+    return version, model_store.model_file(version).with_suffix(".tflite")
+
+
+def test_what_a_model_was_converted_to_is_kept_and_not_made_again(shipped, monkeypatch):
+    version, kept = shipped_model(shipped)
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    wanted = model_store.load(version).predict(images).probabilities
+    assert kept.is_file()
+    monkeypatch.setattr(model_store, "_convert", mock.Mock(side_effect=AssertionError("converted again")))
+    np.testing.assert_array_equal(model_store.load(version).predict(images).probabilities, wanted)
+
+
+@pytest.mark.parametrize("wrong", [b"", b"short", b"x" * 100_000, "cut", "flipped", "of another model"])
+def test_a_damaged_or_foreign_conversion_is_made_anew_and_never_used(shipped, wrong, caplog, monkeypatch):
+    version, kept = shipped_model(shipped)
+    model_store.load(version)
+    whole = kept.read_bytes()
+    if wrong == "cut":
+        wrong = whole[:-1]
+    elif wrong == "flipped":
+        wrong = whole[:-1_000] + bytes([whole[-1_000] ^ 1]) + whole[-999:]
+    elif wrong == "of another model":
+        content = whole[model_store.MAC_BYTES :]
+        wrong = model_store._mac(kept.with_name("other.keras"), content) + content
+    kept.write_bytes(wrong)
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    said = model_store.load(version).predict(images).probabilities
+    assert "is made anew" in caplog.text and kept.read_bytes() != wrong
+    monkeypatch.setattr(model_store, "_convert", mock.Mock(side_effect=AssertionError("converted again")))
+    np.testing.assert_array_equal(model_store.load(version).predict(images).probabilities, said)
+
+
+def test_a_model_answers_where_its_conversion_cannot_be_kept(shipped, monkeypatch, caplog):
+    version, kept = shipped_model(shipped)
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model_store, "write_durably", full)
+    assert model_store.load(version).predict(np.zeros((1, 32, 32, 3), np.uint8)).verdicts
+    assert not kept.exists() and "No space left" in caplog.text
+
+
+def test_a_model_that_cannot_be_converted_is_a_sentence(shipped, monkeypatch):
+    version, kept = shipped_model(shipped)
+    said = "The network cannot be converted for LiteRT: it sorts."
+    monkeypatch.setattr(model_store, "_convert", mock.Mock(side_effect=ValueError(said)))
+    with pytest.raises(model_store.ModelFileError, match="cannot be converted"):
+        model_store.predictor(version)
+    assert not kept.exists()
+
+
+def test_a_process_that_answers_does_not_hold_tensorflow(shipped, settings):
+    version, kept = shipped_model(shipped)
+    found = []
+    for _time in range(2):  # the first converts, in another process
+        command = [sys.executable, "-c", ASK, str(settings.MODELS_DIR), version.sha256]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        found.append((done.stdout.splitlines()[-1], kept.is_file()))
+    assert found == [("[]", True), ("[]", True)]
 
 
 def test_a_damaged_shipped_file_is_refused(shipped, tmp_path):

@@ -78,7 +78,12 @@ def test_an_image_gets_the_same_answer_in_a_batch_of_any_size(small):
 def test_a_processor_gets_no_more_pixels_at_once_than_it_needs(tmp_path, monkeypatch, side, most):
     network = load_network(saved(tmp_path / "model.keras", side))
     sizes, answer = [], network._forward
-    monkeypatch.setattr(network, "_forward", lambda images: sizes.append(len(images)) or answer(images))
+
+    def noted(images):
+        sizes.append(len(images))
+        return answer(images)
+
+    monkeypatch.setattr(network, "_forward", noted)
     network.forward(np.zeros((most + 1, side, side, 3), np.uint8))
     assert sizes == [most, 1]
 

@@ -39,9 +39,9 @@ def taken(request, made):
 
 
 def interpreted(content, inputs):
-    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = tf.lite.Interpreter(model_content=content, num_threads=2)
+    interpreter = Interpreter(model_content=content, num_threads=2)
     interpreter.allocate_tensors()
     place, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     assert place["dtype"] == out["dtype"] == np.float32
