@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 log = structlog.get_logger(__name__)
 
 Status = Prediction.Status
-# Photos of batches in one go within so many seconds of a single photo; a size the model has compiled.
+# Photos of batches in one go within so many seconds of a single photo.
 BULK_BATCH = 8
 LATELY_SECONDS = 30.0
 # What an answer writes into its row.

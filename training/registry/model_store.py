@@ -49,8 +49,8 @@ EARLIER = 20
 LOOK_AGAIN_SECONDS = 15.0
 # Loaded models a process: the champions of the projects that are asked, and one that is tried beside them.
 MODELS_KEPT = 4
-# A model of 20 MB takes two, and TensorFlow some to start.
-CONVERSION_SECONDS = 600
+# A model of 20 MB takes two, and TensorFlow some to start. Less than CELERY_WORKER_PROC_ALIVE_TIMEOUT.
+CONVERSION_SECONDS = 240
 MAC_BYTES = 32
 
 logger = logging.getLogger(__name__)

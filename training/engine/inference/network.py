@@ -122,6 +122,9 @@ def load_network(path: str | Path, litert: Callable[[], bytes] | None = None) ->
 
 
 def may_have_gpu() -> bool:
+    """Whether it is worth asking TensorFlow for one."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "-1":
+        return False
     return any(Path(name).exists() for name in GPU_DEVICES)
 
 

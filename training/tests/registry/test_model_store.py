@@ -221,7 +221,7 @@ def test_a_model_that_cannot_be_converted_is_a_sentence(shipped, monkeypatch):
     said = "The network cannot be converted for LiteRT: it sorts."
     monkeypatch.setattr(model_store, "_convert", mock.Mock(side_effect=ValueError(said)))
     with pytest.raises(model_store.ModelFileError, match="cannot be converted"):
-        model_store.predictor(version)
+        model_store.load(version)
     assert not kept.exists()
 
 

@@ -156,6 +156,9 @@ def test_bytes_that_are_no_network_are_refused():
 
 def test_where_a_driver_is_but_no_card_the_processor_answers(small, monkeypatch):
     monkeypatch.setattr(networks, "GPU_DEVICES", ("/dev/null",))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert not networks.may_have_gpu()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert networks.may_have_gpu()
     assert isinstance(load_network(small), LiteRTNetwork)
     kept = KerasNetwork(small).to_litert()
