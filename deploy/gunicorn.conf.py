@@ -1,15 +1,9 @@
 """Gunicorn on a web host: python -m gunicorn cifarsite.wsgi --config deploy/gunicorn.conf.py"""
 
-import ctypes
 import os
-import sys
 
 from cifarsite import logs
 
-# glibc would give the threads up to 16 arenas, which fill by and by: 15 MB a process. Python's lock lets
-# one thread run at a time, so that two are as fast. M_ARENA_MAX of malloc.h:
-if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
-    ctypes.CDLL(None).mallopt(-8, 2)
 # systemd hands over a socket, which then counts instead.
 bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("WEB_PROCESSES", "2"))
