@@ -32,7 +32,7 @@ def spent(root: int) -> dict[str, float]:
             if kind == WORKER:
                 for task in (place / "task").iterdir():
                     mine = task.name == place.name
-                    name = kind if mine else f"{kind}, TensorFlow's and other threads"
+                    name = kind if mine else f"{kind}, the model's and other threads"
                     seconds[name] += _seconds(task, 11)
             else:
                 seconds[kind] += _seconds(place, 11)

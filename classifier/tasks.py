@@ -93,7 +93,7 @@ def load_model(**kwargs: Any) -> None:
     """Load the champion before the first photo comes; only where this worker predicts."""
     if not _queues & {"predict", "batch"}:
         return
-    # TensorFlow's modules stay: to look through them again and again delays the start, and later photos.
+    # The modules of a model stay: to look through them again and again delays the start, and later photos.
     gc.disable()
     try:
         inference.load_model(_name)
