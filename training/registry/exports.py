@@ -9,16 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from importlib import util
 from pathlib import Path
 
 import numpy as np
-from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.http import FileResponse
@@ -26,7 +23,7 @@ from django.utils.translation import gettext as _
 
 from cifarsite.core.wakeups import publish
 from training.models import ModelVersion
-from training.registry import model_store
+from training.registry import engine_process, model_store
 from training.registry.neighbour_index import some_inputs
 
 logger = logging.getLogger(__name__)
@@ -102,10 +99,9 @@ def make_here(version: ModelVersion, format: str) -> str:
         done = _run(words)
         if done.returncode or not made.is_file():
             logger.error("Model %s was not exported as %s: %s", version.pk, format, done.stderr[-2_000:])
-            said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
             raise ExportFailed(
                 _("The model could not be written as %(format)s: %(error)s")
-                % {"format": format, "error": said[:500]}
+                % {"format": format, "error": engine_process.last_words(done)}
             )
         name = stored_name(version, format)
         if not default_storage.exists(name):
@@ -115,14 +111,7 @@ def make_here(version: ModelVersion, format: str) -> str:
 
 def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(
-            [sys.executable, "-m", "training.engine.packaging.export", *words],
-            cwd=settings.BASE_DIR,
-            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-        )
+        return engine_process.run("packaging.export", words, TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise ExportFailed(
             _("The model was not written within %(seconds)d s: try again when the host has less to do.")

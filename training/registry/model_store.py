@@ -7,13 +7,8 @@ worker keeps a local one under ``MODELS_DIR``.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import logging
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,7 +18,6 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import transaction
-from django.utils.crypto import salted_hmac
 
 from training.engine.data.cifar10 import CLASS_NAMES
 from training.engine.data.labelled_images import CROSS_VALIDATION
@@ -36,6 +30,7 @@ from training.models import (
     Promotion,
     TrainingJob,
 )
+from training.registry import conversion
 
 if TYPE_CHECKING:
     from training.engine.inference.predictor import Predictor
@@ -49,9 +44,6 @@ EARLIER = 20
 LOOK_AGAIN_SECONDS = 15.0
 # Loaded models a process: the champions of the projects that are asked, and one that is tried beside them.
 MODELS_KEPT = 4
-# A model of 20 MB takes two, and TensorFlow some to start. Less than CELERY_WORKER_PROC_ALIVE_TIMEOUT.
-CONVERSION_SECONDS = 240
-MAC_BYTES = 32
 
 logger = logging.getLogger(__name__)
 _refused: dict[str, tuple[str, float]] = {}
@@ -164,71 +156,12 @@ def load(version: ModelVersion) -> Predictor:
 
     file = model_file(version)
     try:
-        network = load_network(file, partial(_converted, file))
+        network = load_network(file, partial(conversion.converted, file))
         made = Predictor(network, DecisionPolicy.from_card(version.card["judge"]), version.classes)
     except ValueError as error:
         raise ModelFileError(str(error)) from error
     network.warm_up()
     return made
-
-
-def _converted(file: Path) -> bytes:
-    """What LiteRT answers with, kept beside a model's file; made anew where it is not there or not whole.
-
-    Raises:
-        ValueError: the model cannot be converted.
-    """
-    kept = file.with_suffix(".tflite")
-    if kept.exists():
-        found = kept.read_bytes()
-        mac, content = found[:MAC_BYTES], found[MAC_BYTES:]
-        if hmac.compare_digest(mac, _mac(file, content)):
-            return content
-        logger.error("%s is damaged, or of another secret key: it is made anew.", kept)
-    content = _convert(file)
-    _keep_converted(file, content)
-    return content
-
-
-def _keep_converted(file: Path, content: bytes) -> None:
-    """Beside the model's file, so that no worker waits for that again."""
-    try:
-        write_durably(file.with_suffix(".tflite"), _mac(file, content) + content)
-    except OSError as error:
-        logger.warning("What %s was converted to is not kept, and made anew next time: %s", file.name, error)
-
-
-def _mac(file: Path, content: bytes) -> bytes:
-    """Keyed, since no hash of it is registered: it is this site's own, and of this model."""
-    return salted_hmac(f"converted model {file.stem}", content, algorithm="sha256").digest()
-
-
-def _convert(file: Path) -> bytes:
-    if "tensorflow" in sys.modules:
-        from training.engine.inference.keras_network import KerasNetwork
-
-        return KerasNetwork(file).to_litert()
-    # A process of its own: TensorFlow would stay in this one, and take more than all the rest.
-    logger.info("Converting %s for this host's processor, which takes some seconds, once.", file.name)
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "network.tflite"
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "training.engine.inference.keras_network", str(file), str(made)],
-                cwd=settings.BASE_DIR,
-                env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
-                capture_output=True,
-                text=True,
-                timeout=CONVERSION_SECONDS,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ValueError(
-                f"The model was not converted within {CONVERSION_SECONDS} s: it is tried again."
-            ) from error
-        if done.returncode or not made.is_file():
-            said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-            raise ValueError(said[:500])
-        return made.read_bytes()
 
 
 @lru_cache(maxsize=MODELS_KEPT)
@@ -261,7 +194,7 @@ def keep_file(content: bytes, converted: bytes | None = None) -> str:
     file = settings.MODELS_DIR / f"{sha256}.keras"
     write_durably(file, content)
     if converted:
-        _keep_converted(file, converted)
+        conversion.keep(file, converted)
     return sha256
 
 

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
-import sys
 import time
 from importlib import metadata, util
 from typing import Any
 
-from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from cifarsite.core.wakeups import publish
 from training.models import ModelVersion
-from training.registry import model_store
+from training.registry import engine_process, model_store
 
 logger = logging.getLogger(__name__)
 
@@ -115,16 +112,8 @@ def try_here(version: ModelVersion, champion: ModelVersion | None) -> dict[str, 
 
 
 def _run(files: list[str]) -> dict[str, Any]:
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "training.engine.packaging.smoke_test", *files],
-            cwd=settings.BASE_DIR,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-        )
+        done = engine_process.run("packaging.smoke_test", files, TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         return {"error": f"It did not answer within {TIMEOUT_SECONDS:.0f} s."}
     lines = done.stdout.strip().splitlines()

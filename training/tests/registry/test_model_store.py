@@ -14,7 +14,7 @@ from cifarsite.test import make_user
 from conftest import ROOT
 from training.jobs import ownership
 from training.models import ModelVersion, Promotion
-from training.registry import model_store, pretrained
+from training.registry import conversion, model_store, pretrained
 
 pytestmark = pytest.mark.django_db
 
@@ -181,7 +181,7 @@ def test_what_a_model_was_converted_to_is_kept_and_not_made_again(shipped, monke
     images = np.zeros((2, 32, 32, 3), np.uint8)
     wanted = model_store.load(version).predict(images).probabilities
     assert kept.is_file()
-    monkeypatch.setattr(model_store, "_convert", mock.Mock(side_effect=AssertionError("converted again")))
+    monkeypatch.setattr(conversion, "_convert", mock.Mock(side_effect=AssertionError("converted again")))
     np.testing.assert_array_equal(model_store.load(version).predict(images).probabilities, wanted)
 
 
@@ -195,13 +195,13 @@ def test_a_damaged_or_foreign_conversion_is_made_anew_and_never_used(shipped, wr
     elif wrong == "flipped":
         wrong = whole[:-1_000] + bytes([whole[-1_000] ^ 1]) + whole[-999:]
     elif wrong == "of another model":
-        content = whole[model_store.MAC_BYTES :]
-        wrong = model_store._mac(kept.with_name("other.keras"), content) + content
+        content = whole[conversion.MAC_BYTES :]
+        wrong = conversion._mac(kept.with_name("other.keras"), content) + content
     kept.write_bytes(wrong)
     images = np.zeros((1, 32, 32, 3), np.uint8)
     said = model_store.load(version).predict(images).probabilities
     assert "is made anew" in caplog.text and kept.read_bytes() != wrong
-    monkeypatch.setattr(model_store, "_convert", mock.Mock(side_effect=AssertionError("converted again")))
+    monkeypatch.setattr(conversion, "_convert", mock.Mock(side_effect=AssertionError("converted again")))
     np.testing.assert_array_equal(model_store.load(version).predict(images).probabilities, said)
 
 
@@ -211,7 +211,7 @@ def test_a_model_answers_where_its_conversion_cannot_be_kept(shipped, monkeypatc
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model_store, "write_durably", full)
+    monkeypatch.setattr(conversion, "write_durably", full)
     assert model_store.load(version).predict(np.zeros((1, 32, 32, 3), np.uint8)).verdicts
     assert not kept.exists() and "No space left" in caplog.text
 
@@ -219,7 +219,7 @@ def test_a_model_answers_where_its_conversion_cannot_be_kept(shipped, monkeypatc
 def test_a_model_that_cannot_be_converted_is_a_sentence(shipped, monkeypatch):
     version, kept = shipped_model(shipped)
     said = "The network cannot be converted for LiteRT: it sorts."
-    monkeypatch.setattr(model_store, "_convert", mock.Mock(side_effect=ValueError(said)))
+    monkeypatch.setattr(conversion, "_convert", mock.Mock(side_effect=ValueError(said)))
     with pytest.raises(model_store.ModelFileError, match="cannot be converted"):
         model_store.load(version)
     assert not kept.exists()
