@@ -38,7 +38,7 @@ def together(n, do):
 """
 UPLOADS = """
 alice = User.objects.get(username="alice")
-admission.uploads = admission.Admission(slots=20, pixels=10**9, waiting=20, waiting_each=20)
+admission.uploads = admission.Admission(slots=20, pixels=10**9, waiting=20)
 content = image_bytes()
 said = together(20, lambda number: upload_photo(alice, io.BytesIO(content)) and "stored")
 answer = {"said": said, "photos": Photo.objects.count()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +16,12 @@ from django.conf import settings
 
 # How long an upload waits for its turn. It holds a thread meanwhile.
 WAIT_SECONDS = 20.0
-WAITING_EACH = 2
 # With what HTTP status an upload is refused where its files are not at fault; 400 otherwise.
 STATUS_OF = {"quota": 413, "archive_too_large": 413, "busy": 503, "storage_full": 507}
 
 
 class NoTurn(Exception):
-    """As many uploads are under way and waiting as may; ``is_own`` where they are the person's own."""
+    """As many uploads are under way and waiting as may; ``is_own`` where some are the person's own."""
 
     def __init__(self, *, is_own: bool) -> None:
         super().__init__(is_own)
@@ -40,12 +40,11 @@ class Admission:
     Args:
         slots: how many are decoded at once. One person never has the last one.
         pixels: how many one person may have decoded at once; a larger picture goes alone.
-        waiting: how many may wait in all.
-        waiting_each: how many of them may be one person's.
+        waiting: how many may wait in all. Where more would, whoever waits with the most gives a place up.
     """
 
-    def __init__(self, slots: int, pixels: int, waiting: int, waiting_each: int = WAITING_EACH) -> None:
-        self.slots, self.pixels, self.waiting, self.waiting_each = slots, pixels, waiting, waiting_each
+    def __init__(self, slots: int, pixels: int, waiting: int) -> None:
+        self.slots, self.pixels, self.waiting = slots, pixels, waiting
         self._changed = threading.Condition()
         self._under_way: list[_Upload] = []
         self._queue: list[_Upload] = []
@@ -72,20 +71,31 @@ class Admission:
             self._queue.append(upload)
             try:
                 if self._next() is not upload:
-                    self._refuse_beyond_queue(upload)
+                    self._give_a_place_up()
                 while self._next() is not upload:
+                    if upload not in self._queue:
+                        raise NoTurn(is_own=self._has_others(upload))
                     if not self._changed.wait(deadline - time.monotonic()) and self._next() is not upload:
-                        raise NoTurn(is_own=len(self._under_way) < self.slots)
+                        raise NoTurn(is_own=self._has_others(upload))
                 self._under_way.append(upload)
             finally:
-                self._queue.remove(upload)
+                if upload in self._queue:
+                    self._queue.remove(upload)
                 self._changed.notify_all()  # the next one may fit beside it
 
-    def _refuse_beyond_queue(self, upload: _Upload) -> None:
-        if sum(other.person == upload.person for other in self._queue) > self.waiting_each:
-            raise NoTurn(is_own=True)
+    def _give_a_place_up(self) -> None:
+        """Where too many wait: the newest upload of whoever waits with the most, which may be this one."""
         if len(self._queue) > self.waiting:
-            raise NoTurn(is_own=False)
+            waits = Counter(upload.person for upload in self._queue)
+            most = max(waits.values())
+            last = next(upload for upload in reversed(self._queue) if waits[upload.person] == most)
+            self._queue.remove(last)
+            self._changed.notify_all()
+
+    def _has_others(self, upload: _Upload) -> bool:
+        """Of the same person."""
+        here = [*self._under_way, *self._queue]
+        return any(other.person == upload.person and other is not upload for other in here)
 
     def _next(self) -> _Upload | None:
         """Of those who fit, whoever has the fewest pixels under way; then whoever came first."""
@@ -103,10 +113,10 @@ class Admission:
         return sum(other.pixels for other in self._under_way if other.person == person)
 
 
-# Of this process. With those who wait it holds two thirds of the 24 threads, so that pages go on; the
-# web worker leaves what comes then unread until there is room.
+# Of this process. With those who wait it holds 14 of the 24 threads, so that pages go on. The web worker
+# reads no further photo while 16 are busy: two are left for the upload that takes a waiting one's place.
 uploads = Admission(
     slots=settings.UPLOADS_AT_ONCE,
     pixels=settings.UPLOAD_MAX_MEGAPIXELS * 1_000_000,
-    waiting=max(1, 16 - settings.UPLOADS_AT_ONCE),
+    waiting=max(1, 14 - settings.UPLOADS_AT_ONCE),
 )

@@ -19,7 +19,7 @@ from classifier.images.validation import declared_pixels
 from classifier.uploads import admission
 from classifier.uploads.admission import Admission, NoTurn
 
-ALICE, BOB, CAROL = 1, 2, 3
+ALICE, BOB, CAROL, DAVE = 1, 2, 3, 4
 LARGEST = 40_000_000
 PATIENCE = 30.0
 
@@ -61,6 +61,10 @@ class Crowd:
         self._leave[name].set()
         self._future[name].result(PATIENCE)
 
+    def result(self, name: str) -> None:
+        """What came of an upload that has not its turn; raises what it raised."""
+        self._future[name].result(PATIENCE)
+
     def wait_for(self, name: str) -> None:
         while name not in self.order:
             threading.Event().wait(0.001)
@@ -98,13 +102,28 @@ class AdmissionTest(TestCase):
             people.leave("a1")
             people.wait_for("a2")
 
-    def test_one_person_may_not_fill_the_queue(self) -> None:
+    def test_one_person_who_fills_the_queue_is_refused_what_comes_then(self) -> None:
         with crowd() as people:
-            for name in ("a1", "a2", "a3"):
+            for name in ("a1", "a2", "a3", "a4", "a5"):
                 people.send(name, ALICE, LARGEST)
             with self.assertRaises(NoTurn) as refusal, people.places.turn(ALICE, LARGEST):
                 pass
             self.assertTrue(refusal.exception.is_own)
+
+    def test_who_waits_with_the_most_gives_a_place_to_somebody_else(self) -> None:
+        with crowd() as people:
+            for name in ("a1", "a2", "a3", "a4"):
+                people.send(name, ALICE, LARGEST)
+            for name in ("b1", "b2", "c1"):
+                people.send(name, BOB if name < "c" else CAROL, LARGEST)
+            people.send("a5", ALICE, LARGEST)  # the queue is full: three of Alice's, one of Bob's
+            people.send("d1", DAVE, 1)
+            people.send("d2", DAVE, LARGEST)
+            with self.assertRaises(NoTurn) as refusal:
+                people.result("a5")
+            self.assertTrue(refusal.exception.is_own)
+            self.assertEqual(people.order, ["a1", "b1", "c1", "d1"])
+            self.assertTrue(people.is_waiting(DAVE))
 
     def test_the_queue_is_short(self) -> None:
         with crowd(slots=1, waiting=1) as people:
@@ -186,7 +205,7 @@ class UploadTest(ApiTestCase):
         share = settings.UPLOAD_MAX_MEGAPIXELS * 1_000_000
         with ExitStack() as flood:
             flood.enter_context(admission.uploads.turn(self.alice.pk, share))
-            with mock.patch.object(admission.uploads, "waiting_each", 0):
+            with mock.patch.object(admission.uploads, "waiting", 0):
                 refused = self.call("post", "photos", {"file": image_file()})
             taken = self.call("post", "photos", {"file": image_file()}, token="bob")
         body = self.assert_problem(refused, 503, "busy")
