@@ -36,7 +36,7 @@ WHEELS = ROOT / "var" / "benchmarks" / "wheels"
 MOST_TO_PAGE, MOST_TO_ANSWER = 5.0, 10.0
 LONGEST = 1_800.0
 NAME, PASSWORD = "bench", "bench-password-of-no-use"
-# What would give the new site other data, or pip other places, than somebody has who starts anew.
+# What would give the new site other data, pip other places, or Python other ways than a new user has.
 NOT_PASSED_ON = (
     "VAR_DIR",
     "DATABASE_URL",
@@ -45,6 +45,7 @@ NOT_PASSED_ON = (
     "STORAGE_URL",
     "CIFAR10_DIR",
     "MAKEFLAGS",
+    "PYTHONDONTWRITEBYTECODE",  # each start would compile the project anew
 )
 
 
