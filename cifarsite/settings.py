@@ -232,7 +232,7 @@ QUOTA_ARCHIVES_MB = number("QUOTA_ARCHIVES_MB", 4_096, 1)
 BATCH_MAX_UNPACKED_MB = number("BATCH_MAX_UNPACKED_MB", 20_480, 1)
 # Most queued photos (archives do not count); further uploads get 503.
 MAX_WAITING_PHOTOS = number("MAX_WAITING_PHOTOS", 5_000, 1)
-# Uploads that one web process (24 threads) handles at once; with those who wait at most 14, more get 503.
+# Uploads that one web process (24 threads) handles at once; with those who wait at most 16, more get 503.
 UPLOADS_AT_ONCE = number("UPLOADS_AT_ONCE", 4, 1)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024

@@ -40,7 +40,8 @@ class Admission:
     Args:
         slots: how many are decoded at once. One person never has the last one.
         pixels: how many one person may have decoded at once; a larger picture goes alone.
-        waiting: how many may wait in all. Where more would, whoever waits with the most gives a place up.
+        waiting: how many may wait in all, of which a sixth of the places is only for those who do not wait
+            with another upload. Beyond that whoever waits with the most gives a place up.
     """
 
     def __init__(self, slots: int, pixels: int, waiting: int) -> None:
@@ -85,9 +86,10 @@ class Admission:
 
     def _give_a_place_up(self) -> None:
         """Where too many wait: the newest upload of whoever waits with the most, which may be this one."""
-        if len(self._queue) > self.waiting:
-            waits = Counter(upload.person for upload in self._queue)
-            most = max(waits.values())
+        waits = Counter(upload.person for upload in self._queue)
+        most = max(waits.values())
+        kept_free = self.waiting // 6 if most > 1 else 0
+        if len(self._queue) > self.waiting - kept_free:
             last = next(upload for upload in reversed(self._queue) if waits[upload.person] == most)
             self._queue.remove(last)
             self._changed.notify_all()
@@ -113,10 +115,10 @@ class Admission:
         return sum(other.pixels for other in self._under_way if other.person == person)
 
 
-# Of this process. With those who wait it holds 14 of the 24 threads, so that pages go on. The web worker
-# reads no further photo while 16 are busy: two are left for the upload that takes a waiting one's place.
+# Of this process. With those who wait it holds two thirds of the 24 threads, so that pages go on; the
+# web worker leaves what comes then unread until there is room.
 uploads = Admission(
     slots=settings.UPLOADS_AT_ONCE,
     pixels=settings.UPLOAD_MAX_MEGAPIXELS * 1_000_000,
-    waiting=max(1, 14 - settings.UPLOADS_AT_ONCE),
+    waiting=max(1, 16 - settings.UPLOADS_AT_ONCE),
 )

@@ -43,9 +43,10 @@ class Crowd:
 
     def send(self, name: str, person: int, pixels: int = 1) -> None:
         """Begin an upload; returns when it has its turn or waits for it."""
+        waited = self.waiting(person)
         self._leave[name] = threading.Event()
         self._future[name] = self.pool.submit(self._upload, name, person, pixels)
-        while name not in self.order and not self._future[name].done() and not self.is_waiting(person):
+        while name not in self.order and not self._future[name].done() and self.waiting(person) == waited:
             threading.Event().wait(0.001)
 
     def _upload(self, name: str, person: int, pixels: int) -> None:
@@ -53,9 +54,9 @@ class Crowd:
             self.order.append(name)
             self._leave[name].wait(PATIENCE)
 
-    def is_waiting(self, person: int) -> bool:
+    def waiting(self, person: int) -> int:
         with self.places._changed:
-            return any(upload.person == person for upload in self.places._queue)
+            return sum(upload.person == person for upload in self.places._queue)
 
     def leave(self, name: str) -> None:
         self._leave[name].set()
@@ -110,20 +111,36 @@ class AdmissionTest(TestCase):
                 pass
             self.assertTrue(refusal.exception.is_own)
 
+    def test_a_sixth_of_the_queue_is_for_those_who_do_not_wait_yet(self) -> None:
+        """One person's flood must not hold all the threads that the web worker lets uploads have."""
+        with crowd(waiting=6) as people:
+            for name in ("a1", "a2", "a3", "a4", "a5", "a6"):
+                people.send(name, ALICE, LARGEST)
+            with self.assertRaises(NoTurn), people.places.turn(ALICE, LARGEST):
+                pass
+            people.send("b1", BOB)
+            people.send("b2", BOB, LARGEST)
+            people.leave("a1")
+            people.wait_for("a2")
+        with crowd(slots=1, waiting=6) as people:
+            for person in range(7):
+                people.send(f"p{person}", person)
+            people.leave("p0")
+            people.wait_for("p1")
+
     def test_who_waits_with_the_most_gives_a_place_to_somebody_else(self) -> None:
         with crowd() as people:
             for name in ("a1", "a2", "a3", "a4"):
                 people.send(name, ALICE, LARGEST)
             for name in ("b1", "b2", "c1"):
                 people.send(name, BOB if name < "c" else CAROL, LARGEST)
-            people.send("a5", ALICE, LARGEST)  # the queue is full: three of Alice's, one of Bob's
             people.send("d1", DAVE, 1)
-            people.send("d2", DAVE, LARGEST)
+            people.send("d2", DAVE, LARGEST)  # the queue was full: three of Alice's, one of Bob's
             with self.assertRaises(NoTurn) as refusal:
-                people.result("a5")
+                people.result("a4")
             self.assertTrue(refusal.exception.is_own)
             self.assertEqual(people.order, ["a1", "b1", "c1", "d1"])
-            self.assertTrue(people.is_waiting(DAVE))
+            self.assertEqual([people.waiting(person) for person in (ALICE, BOB, DAVE)], [2, 1, 1])
 
     def test_the_queue_is_short(self) -> None:
         with crowd(slots=1, waiting=1) as people:
