@@ -48,7 +48,7 @@ MODEL = ROOT / "training" / "pretrained" / "photo_net" / "model.keras"
 DECODERS = ("pillow", "tensorflow")
 LONGEST = 1_600
 CHUNK = 1024 * 1024
-GOAL = 0.7
+GOAL = 0.65
 
 
 def sources(folder: Path) -> list[Image.Image]:

@@ -27,7 +27,7 @@ from classifier.images.decoding import Limits
 from classifier.images.sandbox import check_isolated
 from classifier.images.validation import JPEG_QUALITY, check_image
 
-GOAL = 3.0
+GOAL = 3.5
 LIMITS = Limits(max_bytes=20 * 1024 * 1024, max_pixels=40_000_000)
 VERSION = "squash32-v1"
 UPRIGHT_PHONE = 6  # the EXIF turn of a phone held upright

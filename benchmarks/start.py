@@ -33,7 +33,7 @@ from conftest import free_port
 
 ROOT = Path(__file__).parent.parent
 WHEELS = ROOT / "var" / "benchmarks" / "wheels"
-MOST_TO_PAGE, MOST_TO_ANSWER = 5.0, 10.0
+MOST_TO_PAGE, MOST_TO_ANSWER = 1.5, 5.0
 LONGEST = 1_800.0
 NAME, PASSWORD = "bench", "bench-password-of-no-use"
 # What would give the new site other data, pip other places, or Python other ways than a new user has.

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "training" / "pretrained" / "photo_net" / "model.keras"
 SMALL_MODEL = ROOT / "training" / "pretrained" / "fast_cnn" / "model.keras"
 BATCH = 64
-GOAL = 1.8
+GOAL = 1.9
 FOR_REAL = 4  # cores
 
 PHOTOS = """
