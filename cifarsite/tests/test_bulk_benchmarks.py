@@ -16,7 +16,7 @@ from django.db import connection
 from django.test import Client
 from PIL import Image
 
-from benchmarks import batch, growth, million, spending, training
+from benchmarks import batch, flames, growth, million, spending, training
 from benchmarks.intake import make_photo
 from classifier.models import Prediction, User
 from classifier.photos import daily_counts
@@ -41,6 +41,27 @@ def test_the_exponent_is_the_slope_of_the_logarithms() -> None:
     assert growth.slope({10: 3.0, 100: 30.0, 1_000: 300.0}) == pytest.approx(1)
     assert growth.slope({10: 7.0, 100: 7.0, 1_000: 7.0}) == pytest.approx(0)
     assert growth.slope({1: 2.0, 4: 4.0}) == pytest.approx(0.5)
+
+
+def test_a_flame_graph_shows_the_shares_of_the_processes_that_count() -> None:
+    web = 'process 7:"python -c import site; from gunicorn import run\nrun()"'
+    photos = f"{web};upload_photo (/site/classifier/uploads/photos.py:"
+    stacks = flames.read(
+        f"{photos}7);save (django/db/models.py:1) 70\n"
+        f"{photos}9) 5\n"
+        f"{web};<genexpr> (django/template/base.py:3) 25\n"
+        f"{web};_find_and_load (<frozen importlib._bootstrap>:1) 1000\n"
+        'process 8:"python -m uvicorn report_api:app";predict (report_api.py:1) 1000\n'
+    )
+    svg = flames.draw("32 clients", flames.readable(stacks, flames.ROWS["clients"]))
+    told = re.findall(r"<title>(.*)</title><rect x=\"([\d.]+)\" y=\"(\d+)\" width=\"([\d.]+)\"", svg)
+    assert told == [
+        ("32 clients, 100 looks: 100.0%", "0.0", "45", "1200.0"),
+        ("web: 100.0%", "0.0", "30", "1200.0"),
+        ("upload_photo (uploads/photos.py): 75.0%", "0.0", "15", "900.0"),
+        ("save (db/models.py): 70.0%", "0.0", "0", "840.0"),
+        ("&lt;genexpr&gt; (template/base.py): 25.0%", "900.0", "15", "300.0"),
+    ]
 
 
 def test_a_run_is_timed_from_the_end_of_its_first_epoch() -> None:
