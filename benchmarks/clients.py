@@ -181,7 +181,9 @@ class System(Protocol):
 
     name: str
     pid: int
-    clients: Sequence[Client]
+
+    @property
+    def clients(self) -> Sequence[Client]: ...
 
 
 @dataclass

@@ -375,9 +375,9 @@ def measure(arguments: argparse.Namespace, folder: Path) -> tuple[list[results.R
         if "fastapi" in details["without"]:
             raise SystemExit("There is nothing to compare with: see above.")
         for variant in variants:
-            if missing := missing_for(variant):
-                details["without"][variant] = f"{missing} is not installed"
-                print(f"{variant} is left out: {missing} is not installed.", flush=True)
+            if program := missing_for(variant):
+                details["without"][variant] = f"{program} is not installed"
+                print(f"{variant} is left out: {program} is not installed.", flush=True)
                 continue
             print(f"-- the site, {variant}", flush=True)
             site = stack.enter_context(running_site(variant, folder, arguments.clients))
