@@ -115,7 +115,6 @@ ROWS = {
     "idle": Row(lambda: clients("embedded", 1, SECONDS, pause=0.1), SITE),
     "idle-redis": Row(lambda: clients("redis", 1, SECONDS, pause=0.1), SITE),
     "archive": Row(lambda: archive(1_000), SITE),
-    "flood": Row(lambda: benchmark("fairness"), ("web", "decoder")),
     "search": Row(
         lambda: benchmark("million", "--database", "postgres", "--only", "one in 500", "--n", "40"),
         ("requests",),
