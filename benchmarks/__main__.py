@@ -22,8 +22,8 @@ HERE = Path(__file__).parent
 ORDER = ["intake", "hostile_files", "memory", "start", "workers", "uploads", "fairness", "batch"]
 # Tens of minutes to hours: only with --all, or when named.
 LONG = ["growth", "load", "training", "million"]
-# Looks at what the others do.
-NONE = ("__main__", "flames")
+# Runs others, to look at them.
+NO_BENCHMARKS = ("__main__", "flames")
 
 
 def benchmarks() -> list[str]:
@@ -31,7 +31,7 @@ def benchmarks() -> list[str]:
     names = [
         file.stem
         for file in sorted(HERE.glob("*.py"))
-        if file.stem not in NONE and 'if __name__ == "__main__":' in file.read_text()
+        if file.stem not in NO_BENCHMARKS and 'if __name__ == "__main__":' in file.read_text()
     ]
     places = {name: place for place, name in enumerate(ORDER)}
     return [

@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -29,12 +28,13 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-from benchmarks import results, uploads
+from benchmarks import batch, results, uploads
 from benchmarks.clients import Photo, Turns, take_turn
 from benchmarks.intake import make_photo
 from benchmarks.process_tree import PARTS
 
-SECONDS = 15
+SECONDS, ONE_BY_ONE = 15, 90
+SECONDS_AT_MOST = 900
 LOOKS_A_SECOND = 100
 LEAST = 0.01
 WIDTH, ROW = 1200, 15
@@ -63,31 +63,23 @@ Work = tuple[int, Callable[[], object]]
 
 
 @contextmanager
-def clients(variant: str, many: int, seconds: float, pause: float = 0.0) -> Iterator[Work]:
-    """So many people who upload, one photo after the other."""
-    photo = Photo(make_photo(640, 480))
+def clients(variant: str, many: int) -> Iterator[Work]:
+    """People who upload, one photo after the other; one alone with pauses."""
+    photos = [Photo(make_photo(640, 480))]
     with tempfile.TemporaryDirectory() as folder, uploads.running_site(variant, Path(folder), many) as site:
-        take_turn(site, [photo], 10, Turns())
-
-        def work() -> None:
-            until = time.monotonic() + seconds
-            while time.monotonic() < until:
-                take_turn(site, [photo], 1e-3 if pause else seconds, Turns())
-                time.sleep(pause)
-
-        yield site.pid, work
+        take_turn(site, photos, 10, Turns())
+        if many > 1:
+            yield site.pid, lambda: uploads.side_by_side([site], photos, SECONDS, rounds=1)
+        else:
+            yield site.pid, lambda: uploads.one_by_one([site], photos, n=ONE_BY_ONE)
 
 
 @contextmanager
 def archive(photos: int) -> Iterator[Work]:
-    """A ZIP of JPEGs."""
-    bodies = [make_photo(500, 360, seed) for seed in range(8)]
+    """A ZIP of drawn JPEGs."""
     with tempfile.TemporaryDirectory() as folder, uploads.running_site("embedded", Path(folder), 1) as site:
         file = Path(folder) / "photos.zip"
-        with zipfile.ZipFile(file, "w") as made:
-            for number in range(photos):
-                body = bodies[number % len(bodies)]
-                made.writestr(f"{number}.jpg", body[:-2] + b"\xff\xfe\0\x0a%08d" % number + body[-2:])
+        batch.make_archive(file, photos, Path(folder) / "drawn")
         time.sleep(10)
         yield site.pid, lambda: site.send_archive(file)
 
@@ -111,9 +103,9 @@ class Row(NamedTuple):
 
 SITE = ("web", "decoder", "prediction worker")
 ROWS = {
-    "clients": Row(lambda: clients("embedded", 32, SECONDS), SITE),
-    "idle": Row(lambda: clients("embedded", 1, SECONDS, pause=0.1), SITE),
-    "idle-redis": Row(lambda: clients("redis", 1, SECONDS, pause=0.1), SITE),
+    "clients": Row(lambda: clients("embedded", 32), SITE),
+    "idle": Row(lambda: clients("embedded", 1), SITE),
+    "idle-redis": Row(lambda: clients("redis", 1), SITE),
     "archive": Row(lambda: archive(1_000), SITE),
     "search": Row(
         lambda: benchmark("million", "--database", "postgres", "--only", "one in 500", "--n", "40"),
@@ -132,19 +124,21 @@ ROWS = {
 # --- Looking ----------------------------------------------------------------------------------
 
 
-def record(work: Work, seconds_at_most: int = 900) -> Counter[tuple[str, ...]]:
+def record(work: Work) -> Counter[tuple[str, ...]]:
     """How often which stack was met, outermost first, while the work was done; a process is a frame too."""
     pid, do = work
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "stacks"
-        words = ["py-spy", "record", "--subprocesses", "--format", "raw", "--output", str(file)]
-        words += ["--rate", str(LOOKS_A_SECOND), "--duration", str(seconds_at_most), "--pid", str(pid)]
-        program = [str(Path(sys.executable).with_name("py-spy")), *words[1:]]
-        spy = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        time.sleep(2)
-        do()
-        spy.send_signal(signal.SIGINT)
-        _out, said = spy.communicate(timeout=120)
+        words = [str(Path(sys.executable).with_name("py-spy")), "record", "--subprocesses", "--format", "raw"]
+        words += ["--output", str(file), "--rate", str(LOOKS_A_SECOND), "--duration", str(SECONDS_AT_MOST)]
+        words += ["--pid", str(pid)]
+        spy = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            time.sleep(2)
+            do()
+        finally:
+            spy.send_signal(signal.SIGINT)  # it writes what it has
+            _out, said = spy.communicate(timeout=120)
         if not file.exists():
             raise SystemExit(f"py-spy: {said.strip()}")
         return read(file.read_text(errors="replace"))

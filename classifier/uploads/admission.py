@@ -6,7 +6,6 @@ A decode costs by its pixels, not by the bytes of its file: 166 kB of PNG may be
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,17 +66,17 @@ class Admission:
                 self._changed.notify_all()
 
     def _enter(self, upload: _Upload, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+        def is_decided() -> bool:
+            return self._next() is upload or upload not in self._queue
+
         with self._changed:
             self._queue.append(upload)
             try:
                 if self._next() is not upload:
                     self._give_a_place_up()
-                while self._next() is not upload:
-                    if upload not in self._queue:
-                        raise NoTurn(is_own=self._has_others(upload))
-                    if not self._changed.wait(deadline - time.monotonic()) and self._next() is not upload:
-                        raise NoTurn(is_own=self._has_others(upload))
+                self._changed.wait_for(is_decided, seconds)
+                if self._next() is not upload:
+                    raise NoTurn(is_own=self._has_others(upload))
                 self._under_way.append(upload)
             finally:
                 if upload in self._queue:
