@@ -351,6 +351,14 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     connection_created.disconnect(fill)
 
 
+@pytest.fixture(autouse=True)
+def _rates_are_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing of them is known from the test before, where the same rows are gone."""
+    from classifier.accounts import rate_limits
+
+    monkeypatch.setattr(rate_limits, "in_database", rate_limits.DatabaseCounter(seconds=0))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _tables_can_be_emptied_between_tests() -> Iterator[None]:
     """Tests that commit have all tables emptied behind them, the append-only ones and the cache's too."""

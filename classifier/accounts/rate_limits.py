@@ -2,12 +2,16 @@
 
 Counted for each token, for its owner and for the address, in Redis where ``CACHE_URL`` names
 one and otherwise in the database: ``DatabaseCache`` cannot add atomically, and forgets at will.
+A process writes to the database once a second: beyond a limit comes no more than what the other
+processes were sent within one second.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -29,6 +33,8 @@ from classifier.models import ApiToken, RateCount, User
 logger = logging.getLogger(__name__)
 
 MINUTE, DAY = 60, 86_400
+# Databases take some ten thousand parameters a statement.
+ROWS_AT_ONCE = 1_000
 # A person may use several tokens, and several people share an address.
 SHARES = {"token": 1, "user": 2, "address": 4}
 
@@ -172,7 +178,7 @@ def _count(ends: dict[str, int], cost: int) -> dict[str, int]:
         except (RedisError, OSError) as error:
             logger.warning("The cache does not respond (%s): the site counts rates in the database.", error)
     try:
-        return _count_in_database(ends, cost)
+        return in_database.add(ends, cost)
     except OperationalError as error:
         if not is_full(error):
             raise
@@ -194,16 +200,88 @@ def _count_in_redis(ends: dict[str, int], cost: int) -> dict[str, int]:
         return dict(zip(ends, pipe.execute()[1::2], strict=True))
 
 
-def _count_in_database(ends: dict[str, int], cost: int) -> dict[str, int]:
-    """One statement: adding and reading in two would let requests at the same time slip through."""
+@dataclass
+class _Count:
+    """Of one key: ``total`` is what the database said when it had been told ``told`` of ``added``."""
+
+    key: str
+    end: int  # of its window, in Unix seconds
+    added: int = 0  # by this process
+    told: int = 0
+    total: int | None = None
+    used: float = 0.0  # when something was last added, in seconds of ``time.monotonic``
+
+
+class DatabaseCounter:
+    """Counts in rows of the database, which a process writes and reads every ``seconds``.
+
+    To what it read it adds what itself is sent. A key that it does not know it writes and reads at once.
+    """
+
+    KEPT_SECONDS = 10.0  # since a key was last used
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._counts: dict[str, _Count] = {}
+        self._next = 0.0
+        self._lock, self._writing = threading.Lock(), threading.Lock()
+
+    def add(self, ends: dict[str, int], cost: int) -> dict[str, int]:
+        """Args: when the window of each key ends, in Unix seconds. Returns: the count of each key."""
+        now = time.monotonic()
+        with self._lock:
+            counts = {key: self._counts.setdefault(key, _Count(key, end)) for key, end in ends.items()}
+            for count in counts.values():
+                count.added, count.used = count.added + cost, now
+            mine = {key: count.added for key, count in counts.items()}
+            if now >= self._next and not self._writing.locked():
+                self._next = now + self.seconds
+                self._forget(now)
+                to_write = list(self._counts.values())
+            else:
+                to_write = [count for count in counts.values() if count.total is None]
+        if to_write:
+            self._write(to_write)
+        with self._lock:
+            # Others of this process may have been told to the database meanwhile.
+            return {key: (count.total or 0) - count.told + mine[key] for key, count in counts.items()}
+
+    def _forget(self, now: float) -> None:
+        over = time.time()
+        for key, count in list(self._counts.items()):
+            told = count.told == count.added and count.used < now - self.KEPT_SECONDS
+            if told or count.end <= over:
+                del self._counts[key]
+
+    def _write(self, counts: list[_Count]) -> None:
+        with self._writing:
+            # In one order everywhere, so that two processes never wait for each other.
+            counts = sorted(counts, key=lambda count: count.key)
+            for first in range(0, len(counts), ROWS_AT_ONCE):
+                some = counts[first : first + ROWS_AT_ONCE]
+                with self._lock:
+                    added = {count.key: count.added for count in some}
+                totals = _add_to_rows([(c.key, added[c.key] - c.told, c.end) for c in some])
+                with self._lock:
+                    for count in some:
+                        count.told, count.total = added[count.key], totals[count.key]
+
+
+in_database = DatabaseCounter(seconds=1.0)
+
+
+def _add_to_rows(rows: list[tuple[str, int, int]]) -> dict[str, int]:
+    """One statement: adding and reading in two would let requests at the same time slip through.
+
+    Args: (key, how many more, end of the window in Unix seconds) of each. Returns: how many it has now.
+    """
     table = connection.ops.quote_name(RateCount._meta.db_table)
-    # In one order everywhere, so that two requests never wait for each other.
-    rows = [(key, cost, datetime.fromtimestamp(end, UTC)) for key, end in sorted(ends.items())]
     values = ", ".join(["(%s, %s, %s)"] * len(rows))
     statement = (
         f"INSERT INTO {table} (key, count, ends_at) VALUES {values} "  # noqa: S608 (no value of a request)
         f"ON CONFLICT (key) DO UPDATE SET count = {table}.count + excluded.count RETURNING key, count"
     )
+    fields = [(key, more, datetime.fromtimestamp(end, UTC)) for key, more, end in rows]
     with connection.cursor() as cursor:
-        cursor.execute(statement, [field for row in rows for field in row])
+        cursor.execute(statement, [field for row in fields for field in row])
         return dict(cursor.fetchall())

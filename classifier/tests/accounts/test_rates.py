@@ -2,12 +2,14 @@
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from django.db import connection
-from django.test import TransactionTestCase, override_settings
+from django.db import OperationalError, connection
+from django.test import TestCase, TransactionTestCase, override_settings
 from django.utils import timezone
 
 from cifarsite.test import ApiTestCase, image_file, make_user
@@ -148,6 +150,10 @@ class ManyAtOnceTests(TransactionTestCase):
         self.assertEqual(self.let_through(), 20)
         self.assertFalse(RateCount.objects.exists())
 
+    def test_it_is_exact_in_one_process_between_two_writes(self) -> None:
+        with patch.object(rate_limits, "in_database", rate_limits.DatabaseCounter(seconds=60)):
+            self.assertEqual(self.let_through(), 20)
+
     @override_settings(
         CACHES={
             "default": {
@@ -158,6 +164,64 @@ class ManyAtOnceTests(TransactionTestCase):
     )
     def test_it_counts_in_the_database_while_the_cache_is_gone(self) -> None:
         self.assertEqual(spend_until_refused(30, {"token": "7"}), 20)
+
+
+class DatabaseCounterTests(TestCase):
+    """Each counter stands for a process."""
+
+    ends = {"rate:user:1:60:9": 2_000_000_000, "rate:address:192.0.2.1:60:9": 2_000_000_000}
+    key = "rate:user:1:60:9"
+
+    def add(self, counter: rate_limits.DatabaseCounter, cost: int = 1) -> int:
+        return counter.add(self.ends, cost)[self.key]
+
+    def written(self) -> dict[str, int]:
+        return dict(RateCount.objects.values_list("key", "count"))
+
+    def test_it_writes_once_in_its_seconds(self) -> None:
+        counter = rate_limits.DatabaseCounter(seconds=60)
+        with self.assertNumQueries(1):
+            self.assertEqual([self.add(counter) for _ in range(9)], list(range(1, 10)))
+        self.assertEqual(self.written()[self.key], 1)
+        counter.seconds, counter._next = 0, 0
+        with self.assertNumQueries(2):
+            self.assertEqual([self.add(counter, 2) for _ in range(2)], [11, 13])
+        self.assertEqual(self.written()[self.key], 13)
+
+    def test_what_another_process_was_sent_counts_when_it_has_written_it(self) -> None:
+        one, other = (rate_limits.DatabaseCounter(seconds=60) for _ in range(2))
+        self.assertEqual([self.add(one) for _ in range(5)][-1], 5)
+        # It knows of the first, which was written at once.
+        self.assertEqual([self.add(other) for _ in range(4)][-1], 5)
+        one._next = other._next = 0
+        self.add(one)
+        self.assertEqual(self.written()[self.key], 7)
+        self.assertEqual(self.add(other), 11)
+        self.assertEqual(self.written()[self.key], 11)
+
+    def test_what_could_not_be_written_is_kept(self) -> None:
+        counter = rate_limits.DatabaseCounter(seconds=0)
+        self.add(counter)
+        with (
+            patch.object(rate_limits, "_add_to_rows", side_effect=OperationalError("database is locked")),
+            self.assertRaises(OperationalError),
+        ):
+            self.add(counter)
+        self.assertEqual((self.add(counter), self.written()[self.key]), (3, 3))
+
+    def test_more_keys_than_a_statement_takes(self) -> None:
+        counter = rate_limits.DatabaseCounter(seconds=0)
+        ends = {f"rate:address:{n}:60:9": 2_000_000_000 for n in range(rate_limits.ROWS_AT_ONCE + 1)}
+        with self.assertNumQueries(2):
+            self.assertEqual(set(counter.add(ends, 3).values()), {3})
+        self.assertEqual(RateCount.objects.count(), len(ends))
+
+    def test_it_forgets_what_is_over_and_what_nobody_uses(self) -> None:
+        counter = rate_limits.DatabaseCounter(seconds=0)
+        counter.KEPT_SECONDS = 0
+        counter.add({"over": int(time.time()) - 1, "unused": 2_000_000_000}, 1)
+        self.add(counter)
+        self.assertEqual(counter._counts.keys(), self.ends.keys())
 
 
 def test_it_knows_on_whose_account_a_request_goes(db: None) -> None:
