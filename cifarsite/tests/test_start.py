@@ -200,6 +200,19 @@ def test_the_web_processes_share_what_is_loaded_before_they_are_forked() -> None
     assert int(frozen) > 50_000
 
 
+def test_a_web_process_loads_no_client_of_a_server_that_the_site_has_not() -> None:
+    wanted = "{'redis', 'psycopg', 'pillow_heif'}"
+    code = (
+        "import sys, cifarsite.wsgi; from django.urls import get_resolver; get_resolver().url_patterns\n"
+        f"print('django' in sys.modules, sorted({wanted} & set(sys.modules)))"
+    )
+    nowhere = {"DATABASE_URL": "", "BROKER_URL": "", "CACHE_URL": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=os.environ | nowhere
+    )
+    assert done.stdout == "True []\n", done.stderr
+
+
 @pytest.mark.slow
 def test_what_dies_is_started_again(site: Site) -> None:
     worker = min(site.processes("celery", "--queues train"))

@@ -23,7 +23,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import ngettext
-from redis import RedisError
 
 from cifarsite.core.pages import Middleware
 from cifarsite.core.storage import is_full
@@ -173,6 +172,8 @@ def purge() -> int:
 
 def _count(ends: dict[str, int], cost: int) -> dict[str, int]:
     if isinstance(caches["default"], RedisCache):
+        from redis import RedisError  # 14 MB, which only who has a Redis needs
+
         try:
             return _count_in_redis(ends, cost)
         except (RedisError, OSError) as error:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pillow_heif
 from PIL import AvifImagePlugin, Image, WebPImagePlugin  # noqa: F401 (registers WebP)
 
 from classifier.images.errors import ImageRefused
@@ -41,8 +40,6 @@ ROTATION_BOX = re.compile(rb"\0\0\0\x09irot.", re.DOTALL)
 MORE_BYTES_A_PIXEL = {444: 4.6, 422: 2.3}
 DEEP_FACTOR, ALPHA_BYTES = 1.7, 3.0
 
-pillow_heif.options.DECODE_THREADS = 1
-pillow_heif.options.THUMBNAILS = pillow_heif.options.AUX_IMAGES = pillow_heif.options.DEPTH_IMAGES = False
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread holds pictures of its own
 
 
@@ -186,6 +183,11 @@ def _decode_heic(data: bytes, limits: Limits) -> Decoded:
 
 
 def _open_heic(data: bytes) -> Any:
+    import pillow_heif  # its library takes 3 MB, and only processes that decode need it
+
+    options = pillow_heif.options
+    options.DECODE_THREADS = 1
+    options.THUMBNAILS = options.AUX_IMAGES = options.DEPTH_IMAGES = False
     file = pillow_heif.open_heif(data, convert_hdr_to_8bit=True, remove_stride=False)
     return file[file.primary_index]
 
