@@ -172,7 +172,7 @@ def purge() -> int:
 
 def _count(ends: dict[str, int], cost: int) -> dict[str, int]:
     if isinstance(caches["default"], RedisCache):
-        from redis import RedisError  # 14 MB, which only who has a Redis needs
+        from redis import RedisError  # 6 MB, which only a site with Redis needs
 
         try:
             return _count_in_redis(ends, cost)
